@@ -1,0 +1,1 @@
+"""convexp learns convolutions."""
