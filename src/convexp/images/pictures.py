@@ -1,0 +1,100 @@
+"""Input, target, output and error of one image in a single picture."""
+
+import math
+
+from torch import Tensor
+
+from convexp.errors import ConvexpError
+from convexp.images.alignment import center_crop
+from convexp.images.colours import Scale, finite, plain, visible_limit, visible_range
+from convexp.images.layout import below, enlarged, framed, grid, line, scale_bar, shrunk, with_margin
+
+SMALLEST, LARGEST = 256, 640  # the longer side of a panel in pixels
+
+
+def comparison(
+    input: Tensor,
+    target: Tensor,
+    output: Tensor,
+    *,
+    value_range: tuple[float, float] | None = None,
+    error_limit: float | None = None,
+) -> Tensor:
+    """Show what a model was given, what it should have made of it, what it made of it, and the difference.
+
+    Four panels of one size, two above two so that they stay large on a TensorBoard card: input and target, output and
+    error = output − target (its mean where there are several channels). Under each stands its scale. A range that
+    reaches well below 0 makes target and output signed: 0 is white (mid-gray in colour images), blue is negative.
+
+    Args:
+        input: (C, H, W) in [0, 1], at least as large as the target; its centre is shown.
+        target: (C', H', W').
+        output: (C', H', W').
+        value_range: The values of target and output at the ends of their scale, clipped beyond; fix it, for example to
+            `visible_range(target)`, to compare pictures over time. The target's own visible range if None.
+        error_limit: The error that gets the full colour; the error's own `visible_limit` if None.
+
+    Returns:
+        (3, height, width) uint8.
+
+    Raises:
+        ConvexpError: If the shapes do not fit each other, or a range is empty or not finite.
+
+    >>> import torch
+    >>> image = torch.rand(3, 64, 64)
+    >>> comparison(image, image[:1], image[:1]).shape[0]
+    3
+    """
+    _check(input, target, output)
+    target_CHW, output_CHW = plain(target), plain(output)
+    input_CHW = plain(center_crop(input, *target.shape[-2:]))
+    low, high = visible_range(target_CHW) if value_range is None else value_range
+    if not -math.inf < low < high < math.inf:
+        raise ConvexpError(f"comparison: value_range=({low}, {high}) must be two finite numbers, the smaller first")
+    error_HW = (output_CHW - target_CHW).mean(dim=0)
+    limit = visible_limit(error_HW) if error_limit is None else error_limit
+    if not 0 < limit < math.inf:
+        raise ConvexpError(f"comparison: error_limit={limit} must be a positive finite number")
+
+    if low < -0.1 * high:  # clearly signed, not an image with a little undershoot
+        low, high = -max(-low, high), max(-low, high)
+        scale = Scale(low, high, signed=len(target_CHW) != 3)
+    else:
+        scale = Scale(low, high)
+    cells = [
+        _cell("input", input_CHW, Scale(0.0, 1.0)),
+        _cell("target", target_CHW, scale),
+        _cell("output", output_CHW, scale),
+        _cell("error" if len(target_CHW) == 1 else "mean error", error_HW[None], Scale.around_zero(limit)),
+    ]
+    gap = cells[0].shape[2] // 16
+    return with_margin(grid(cells, columns=2, gap=gap), gap)
+
+
+def _check(input: Tensor, target: Tensor, output: Tensor) -> None:
+    for name, image in {"input": input, "target": target, "output": output}.items():
+        if image.ndim != 3 or not image.numel():
+            raise ConvexpError(f"comparison: {name} has shape {tuple(image.shape)}; pass one image, (C, H, W)")
+    if target.shape != output.shape:
+        shapes = f"target {tuple(target.shape)} and output {tuple(output.shape)}"
+        raise ConvexpError(f"comparison: {shapes} must have one shape; crop the larger one to their common centre")
+    if input.shape[1] < target.shape[1] or input.shape[2] < target.shape[2]:
+        shapes = f"input {tuple(input.shape)} is smaller than the target {tuple(target.shape)}"
+        raise ConvexpError(f"comparison: {shapes}; pass the image that the target was computed from")
+
+
+def _cell(name: str, values_CHW: Tensor, scale: Scale) -> Tensor:
+    """Return a panel with its name above and its scale below."""
+    shown = shrunk(values_CHW, LARGEST)
+    panel = framed(enlarged(scale.paint(shown), math.ceil(SMALLEST / max(shown.shape[1:]))))
+    width = max(SMALLEST, panel.shape[2])
+    size = width // 14  # legible when two cells share the 350 pixels of a TensorBoard card
+    bar = scale_bar(scale, width=width, size=size * 3 // 4)
+    return below([line(_title(name, values_CHW), size=size), panel, bar], gap=size // 4)
+
+
+def _title(name: str, values_CHW: Tensor) -> str:
+    channels = len(values_CHW)
+    part = "" if channels in (1, 3) else f", 1 of {channels} channels"
+    strange = int((~finite(values_CHW)).count_nonzero())
+    return name + part + (f", {strange} not finite" if strange else "")

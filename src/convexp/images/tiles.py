@@ -1,0 +1,175 @@
+"""Kernels and feature maps as tiles on symmetric blue–white–red scales."""
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from convexp.errors import ConvexpError
+from convexp.images.colours import Scale, diverging, magnitude, number, plain, visible_limit
+from convexp.images.layout import (
+    below,
+    beside,
+    enlarged,
+    framed,
+    grid,
+    line,
+    numbered,
+    scale_bar,
+    shrunk,
+    with_margin,
+)
+
+SIDE = 480  # about the longer side of a grid of tiles in pixels
+MOST_KERNELS = 16  # in either direction; more only where the other direction has fewer
+MOST_MAPS = 16
+LARGEST_WEIGHT = 96
+SMALLEST_TEXT = 13
+TEXT = 24  # a third of it survives the 350 pixels of a TensorBoard card
+MARGIN = 20
+GAP = 4
+
+
+def kernel_tiles(weight: Tensor, *, caption: str | None = None) -> Tensor:
+    """Show the kernels of one convolution: one row for each output, one column for each input.
+
+    All kernels share one symmetric scale, whose ends are written under it. The few weights of a small layer are
+    written into their cells. A grid that would be a thin strip is folded: outputs continue to the right of the first
+    ones, inputs below them. Of more than 16 × 16 kernels the first are shown.
+
+    Args:
+        weight: (outputs, inputs, height, width), as `torch.nn.Conv2d` holds it.
+        caption: What is written above, for example the layer's name.
+
+    Returns:
+        (3, height, width) uint8.
+
+    Raises:
+        ConvexpError: If `weight` has not four dimensions or holds nothing.
+
+    >>> import torch
+    >>> kernel_tiles(torch.randn(2, 1, 3, 3), caption="edges").shape[0]
+    3
+    """
+    _check(weight, "kernel_tiles")
+    return with_margin(_kernels(weight, caption), MARGIN)
+
+
+def kernel_sheet(weights: Mapping[str, Tensor]) -> Tensor:
+    """Show all convolutions of a model, in reading order, each as by `kernel_tiles` and with its own scale.
+
+    Args:
+        weights: Layer name → (outputs, inputs, height, width).
+
+    Returns:
+        (3, height, width) uint8.
+
+    Raises:
+        ConvexpError: If there is no layer, or one has not four dimensions.
+
+    >>> import torch
+    >>> kernel_sheet({"edges": torch.randn(2, 1, 2, 2), "blur": torch.randn(1, 2, 3, 3)}).shape[0]
+    3
+    """
+    if not weights:
+        raise ConvexpError("kernel_sheet: there is no layer to show; pass at least one convolution's weight")
+    for name, weight in weights.items():
+        _check(weight, f"kernel_sheet: {name}")
+    layers = [_kernels(weight, name) for name, weight in weights.items()]
+    return with_margin(grid(layers, columns=math.ceil(math.sqrt(len(layers))), gap=2 * MARGIN), MARGIN)
+
+
+def feature_tiles(features: Tensor, *, caption: str | None = None) -> Tensor:
+    """Show feature maps, each on its own symmetric scale, whose limit is written above it; the first 16 of many.
+
+    Args:
+        features: (C, H, W).
+        caption: What is written above all, for example the block's name.
+
+    Returns:
+        (3, height, width) uint8.
+
+    Raises:
+        ConvexpError: If `features` has not three dimensions or holds nothing.
+
+    >>> import torch
+    >>> feature_tiles(torch.randn(4, 17, 23), caption="edges").shape[0]
+    3
+    """
+    if features.ndim != 3 or not features.numel():
+        raise ConvexpError(f"feature_tiles: features have shape {tuple(features.shape)}; pass one image's, (C, H, W)")
+    shown = features[:MOST_MAPS]
+    columns = math.ceil(math.sqrt(len(shown)))
+    longest = min(SIDE, 2 * SIDE // columns)
+    cells = [_map(index, plain(feature_HW), longest) for index, feature_HW in enumerate(shown)]
+    maps = grid(cells, columns=columns, gap=MARGIN)
+    return with_margin(_titled(maps, caption, _left_out("maps", len(shown), len(features))), MARGIN)
+
+
+def _map(index: int, values_HW: Tensor, longest: int) -> Tensor:
+    limit = visible_limit(values_HW)
+    shown = shrunk(values_HW[None], longest)[0]
+    panel = framed(enlarged(diverging(shown, limit), longest // max(shown.shape)))
+    return below([line(f"{index}:  ±{number(limit)}", size=TEXT), panel], gap=4)
+
+
+def _check(weight: Tensor, where: str) -> None:
+    if weight.ndim != 4 or not weight.numel():
+        shape = tuple(weight.shape)
+        raise ConvexpError(f"{where}: weight has shape {shape}; pass (outputs, inputs, height, width), none of them 0")
+
+
+def _kernels(weight: Tensor, caption: str | None) -> Tensor:
+    values = plain(weight)
+    outputs, inputs, height, width = values.shape
+    most = max(1, min(MOST_KERNELS, SIDE // max(height, width)))
+    shown = values[: max(most, most**2 // inputs), : max(most, most**2 // outputs)]
+    blocks = _folded(shown)
+    across = sum(block.shape[1] * width for block in blocks[0])
+    down = sum(row[0].shape[0] * height for row in blocks)
+    pixel = max(1, min(LARGEST_WEIGHT, SIDE // max(across, down)))
+    limit = magnitude(values)
+    gap = GAP if 1 in shown.shape[:2] else 4 * GAP  # outputs of several kernels stay recognisable
+    picture = below([beside([_block(block, limit, pixel) for block in row], gap=gap) for row in blocks], gap=gap)
+    bar = scale_bar(Scale.around_zero(limit), width=max(SIDE // 2, picture.shape[2]), size=TEXT)
+    count = shown.shape[0] * shown.shape[1]
+    return _titled(below([picture, bar], gap=MARGIN), caption, _left_out("kernels", count, outputs * inputs))
+
+
+def _folded(weight_OIHW: Tensor) -> list[list[Tensor]]:
+    """Cut a grid that would be a thin strip into blocks, outputs side by side or inputs below each other."""
+    outputs, inputs, height, width = weight_OIHW.shape
+    slenderness = outputs * height / (inputs * width)
+    if slenderness >= 2:
+        return [list(weight_OIHW.split(math.ceil(outputs / math.ceil(math.sqrt(2 * slenderness))), dim=0))]
+    if slenderness < 1 / 4:
+        return [[b] for b in weight_OIHW.split(math.ceil(inputs / math.ceil(math.sqrt(0.5 / slenderness))), dim=1)]
+    return [[weight_OIHW]]
+
+
+def _block(weight_OIHW: Tensor, limit: float, pixel: int) -> Tensor:
+    rows = [beside([_kernel(kernel, limit, pixel) for kernel in row], gap=GAP) for row in weight_OIHW]
+    return below(rows, gap=GAP)
+
+
+def _kernel(kernel_HW: Tensor, limit: float, pixel: int) -> Tensor:
+    picture = enlarged(diverging(shrunk(kernel_HW[None], SIDE)[0], limit), pixel)
+    decimals = max(0, 1 - math.floor(math.log10(limit)))
+    size = 3 * pixel // (2 * len(f"{-limit:.{decimals}f}"))  # a digit is somewhat more than half as wide as high
+    if size >= SMALLEST_TEXT:
+        texts = [[_fixed(value, decimals) for value in row] for row in kernel_HW.tolist()]
+        picture = numbered(picture, texts, light=kernel_HW.abs() > 0.6 * limit, size=min(size, TEXT))
+    return framed(picture)
+
+
+def _fixed(value: float, decimals: int) -> str:
+    return f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0: no "-0.00"
+
+
+def _left_out(things: str, shown: int, all_: int) -> str | None:
+    return f"first {shown} of {all_} {things}, {all_ - shown} left out" if shown < all_ else None
+
+
+def _titled(picture: Tensor, *titles: str | None) -> Tensor:
+    lines = [line(title, size=TEXT) for title in titles if title]
+    return below([*lines, picture], gap=12)

@@ -1,0 +1,167 @@
+import math
+
+import pytest
+import torch
+
+from convexp.errors import ConvexpError
+from convexp.images.colours import BLUE, NOT_FINITE, RED
+from convexp.images.layout import FRAME
+from convexp.images.pictures import comparison
+
+WHITE = (255, 255, 255)
+GAP = 16  # of panels 256 pixels wide: margin and distance between the cells
+
+
+def corners(picture):
+    """Return the (top, left) of the frame of every panel: long grey lines, unlike those of the thin scales."""
+    grey = (picture == torch.tensor(FRAME, dtype=torch.uint8).view(3, 1, 1)).all(dim=0)
+    found = []
+    for top, row in enumerate(grey):
+        starts = [left for left in row.nonzero().flatten().tolist() if left == 0 or not row[left - 1]]
+        for left in starts:
+            below = grey[top : top + 100, left]
+            if row[left : left + 100].all() and len(below) == 100 and below.all():
+                found.append((top, left))
+    return found
+
+
+def panels(picture, height, width):
+    return [picture[:, top + 1 :, left + 1 :][:, :height, :width] for top, left in corners(picture)]
+
+
+def colour(panel):
+    """Return the one colour of a panel."""
+    assert (panel == panel[:, :1, :1]).all()
+    return tuple(panel[:, 0, 0].tolist())
+
+
+def test_four_panels_of_one_size_in_reading_order():
+    constant = torch.ones(1, 256, 256)
+    picture = comparison(constant * 0.2, constant * 0.4, constant * 0.6, value_range=(0.0, 1.0), error_limit=0.2)
+    assert picture.dtype == torch.uint8
+    assert picture.is_contiguous()
+    assert picture.shape[2] == GAP + 258 + GAP + 258 + GAP
+    (t1, l1), (t2, l2), (t3, l3), (t4, l4) = corners(picture)
+    assert t1 == t2 < t3 == t4
+    assert (l1, l2, l3, l4) == (GAP, GAP + 258 + GAP, GAP, GAP + 258 + GAP)
+    shown = [colour(panel) for panel in panels(picture, 256, 256)]
+    assert shown == [(51,) * 3, (102,) * 3, (153,) * 3, RED]
+
+
+def test_nothing_touches_the_border():
+    picture = comparison(torch.rand(3, 300, 451), torch.rand(5, 300, 451), torch.full((5, 300, 451), math.nan))
+    margin = (picture == 255).all(dim=0)
+    assert margin[:GAP].all()
+    assert margin[-GAP:].all()
+    assert margin[:, :GAP].all()
+    assert margin[:, -GAP:].all()
+
+
+def test_the_input_is_cropped_to_the_centre_and_pixels_are_squares():
+    image = torch.zeros(1, 19, 25)
+    image[0, 1, 1] = 1.0  # the first pixel of the centre 17 × 23
+    picture = comparison(image, torch.zeros(1, 17, 23), torch.zeros(1, 17, 23))
+    factor = 12  # 23 · 12 = 276, the first multiple from 256 on
+    shown = panels(picture, 17 * factor, 23 * factor)
+    assert len(shown) == 4
+    assert (shown[0][:, :factor, :factor] == 255).all()
+    assert (shown[0][:, factor:] == 0).all()
+    assert (shown[0][:, :, factor:] == 0).all()
+
+
+def test_large_images_are_shrunk():
+    image = torch.rand(1, 1024, 1280)
+    picture = comparison(image, image, image)
+    assert picture.shape[2] == 40 + 642 + 40 + 642 + 40
+    assert corners(picture)[3][1] == 40 + 642 + 40
+
+
+def test_a_signed_target_is_blue_white_red_on_a_symmetric_scale():
+    target = torch.zeros(1, 256, 256)
+    target[0, :, :128] = -0.5
+    shown = panels(comparison(target, target, -target, value_range=(-0.5, 0.1)), 256, 256)
+    assert (colour(shown[1][:, :, :128]), colour(shown[1][:, :, 128:])) == (BLUE, WHITE)
+    assert (colour(shown[2][:, :, :128]), colour(shown[2][:, :, 128:])) == (RED, WHITE)
+    assert colour(shown[3][:, :, :128]) == RED  # output − target = +1
+    weak = panels(comparison(target, target * 0.4, target, value_range=(-0.4, 0.1)), 256, 256)[1]
+    assert colour(weak[:, :, :128]) == tuple(round(255 - (255 - level) / 2) for level in BLUE)
+
+
+def test_a_signed_colour_target_is_mid_gray_at_zero():
+    target = torch.zeros(3, 256, 256)
+    target[0], target[2] = -0.5, 0.5
+    shown = panels(comparison(target, target, target, value_range=(-0.5, 0.5)), 256, 256)
+    assert colour(shown[1]) == (0, 128, 255)
+
+
+def test_a_little_undershoot_does_not_make_an_image_signed():
+    target = torch.ones(1, 256, 256)
+    shown = panels(comparison(target, target, target, value_range=(-0.05, 1.0)), 256, 256)
+    assert colour(shown[1]) == WHITE
+
+
+def test_the_error_is_the_mean_over_channels():
+    target = torch.zeros(3, 256, 256)
+    output = torch.tensor([0.3, -0.9, 0.0]).view(3, 1, 1).expand(3, 256, 256)
+    shown = panels(comparison(target, target, output, value_range=(0.0, 1.0), error_limit=0.2), 256, 256)
+    assert colour(shown[3]) == BLUE  # −0.2
+    assert colour(shown[2]) == (76, 0, 0)  # 0.3 · 255 = 76.5, to even
+
+
+def test_fixed_ranges_make_pictures_comparable():
+    target = torch.rand(1, 256, 256)
+    options = {"value_range": (0.0, 1.0), "error_limit": 0.1}
+    early = panels(comparison(target, target, target * 0.1, **options), 256, 256)
+    late = panels(comparison(target, target, target * 0.9, **options), 256, 256)
+    assert torch.equal(early[1], late[1])
+    assert not torch.equal(early[2], late[2])
+
+
+def test_what_is_not_finite_is_green_and_harmless():
+    target = torch.rand(1, 256, 256)
+    output = target.clone()
+    output[0, 3, 4], output[0, 5, 6] = math.nan, -math.inf
+    shown = panels(comparison(target, target, output), 256, 256)
+    for panel in shown[2:]:
+        green = (panel == torch.tensor(NOT_FINITE, dtype=torch.uint8).view(3, 1, 1)).all(dim=0)
+        assert green.nonzero().tolist() == [[3, 4], [5, 6]]
+    assert colour(panels(comparison(target, target * math.nan, output), 256, 256)[1]) == NOT_FINITE
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.0])
+def test_one_pixel_and_constants(value):
+    image = torch.full((1, 1, 1), value)
+    shown = panels(comparison(image, image, image), 256, 256)
+    assert len(shown) == 4
+    assert colour(shown[3]) == WHITE
+    assert colour(shown[1]) == {0.0: (0, 0, 0), 1.0: WHITE, -3.0: BLUE}[value]
+
+
+def test_same_picture_for_every_memory_layout_and_type():
+    image, target = torch.rand(3, 33, 37), torch.rand(3, 31, 29)
+    picture = comparison(image, target, target * 0.5)
+    laid_out = [x[None].to(memory_format=torch.channels_last)[0] for x in (image, target, target * 0.5)]
+    assert torch.equal(comparison(*laid_out), picture)
+    exact = [x.double().requires_grad_() for x in (image, target, target * 0.5)]
+    assert comparison(*exact).shape == picture.shape
+    before = target.clone()
+    assert torch.equal(comparison(image, target, target * 0.5), picture)
+    assert torch.equal(target, before)
+
+
+def test_wrong_arguments_are_named():
+    image = torch.rand(1, 17, 23)
+    with pytest.raises(ConvexpError, match=r"output has shape \(1, 1, 17, 23\); pass one image, \(C, H, W\)"):
+        comparison(image, image, image[None])
+    with pytest.raises(ConvexpError, match=r"target has shape \(0, 17, 23\)"):
+        comparison(image, image[:0], image)
+    with pytest.raises(ConvexpError, match=r"target \(1, 17, 23\) and output \(1, 15, 21\) must have one shape"):
+        comparison(image, image, image[:, 1:-1, 1:-1])
+    with pytest.raises(ConvexpError, match=r"target \(3, 17, 23\) and output \(1, 17, 23\) must have one shape"):
+        comparison(image, image.expand(3, -1, -1), image)
+    with pytest.raises(ConvexpError, match=r"input \(1, 17, 22\) is smaller than the target \(1, 17, 23\)"):
+        comparison(image[:, :, 1:], image, image)
+    with pytest.raises(ConvexpError, match=r"value_range=\(1.0, 0.0\) must be two finite numbers"):
+        comparison(image, image, image, value_range=(1.0, 0.0))
+    with pytest.raises(ConvexpError, match=r"error_limit=0.0 must be a positive finite number"):
+        comparison(image, image, image, error_limit=0.0)
