@@ -1,0 +1,21 @@
+"""The `convexp` command."""
+
+import sys
+
+COMMANDS = {"train": "learn an operator: convexp train model=deep target=edges_blur; convexp train --help shows all"}
+
+
+def main() -> None:
+    """Runs `convexp COMMAND …`."""
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command == "train":
+        from convexp.runs import command as training
+
+        # Lightning starts the further processes of trainer=ddp with this very command line.
+        sys.argv = [training.__file__, *sys.argv[2:]]
+        training.train()
+    elif command in ("-h", "--help"):
+        print("usage: convexp COMMAND …\n")
+        print("\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items()))
+    else:
+        sys.exit(f"convexp: {command}: no such command; there are {', '.join(COMMANDS)}")

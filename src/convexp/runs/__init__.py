@@ -1,0 +1,1 @@
+"""What remains: a configuration becomes a run, and a run a folder."""

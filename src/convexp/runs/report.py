@@ -1,0 +1,100 @@
+"""What a run tells at its end: metrics, pictures and a table."""
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import nn
+from torchmetrics import MeanSquaredError
+
+from convexp.images.alignment import common_center
+from convexp.images.curves import loss_curve
+from convexp.images.files import write_image
+from convexp.images.pictures import comparison
+from convexp.images.tiles import kernel_sheet
+from convexp.models.blocks import feature_maps, kernels
+from convexp.runs.folder import RunFolder
+from convexp.training.pairs import Pair
+
+_VERSIONS = ("convexp", "torch", "lightning", "hydra-core", "numpy", "scikit-image")
+
+#: Below this R² an output tells little more than the target's mean.
+POOR = 0.1
+
+
+def train_mse(model: nn.Module, pairs: Iterable[Pair]) -> float:
+    """Mean squared error over all pixels of whole images, on the model's device."""
+    device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
+    error = MeanSquaredError().to(device)
+    with torch.no_grad():
+        for image, target in pairs:
+            error.update(*(part.contiguous() for part in common_center(model(image.to(device)), target.to(device))))
+    return float(error.compute())
+
+
+def save_pictures(
+    folder: RunFolder, model: nn.Module, pairs: Mapping[str, Pair], steps: Sequence[int], losses: Sequence[float]
+) -> None:
+    """Writes `comparison.png` of the first image, `kernels.png` and `loss.png`."""
+    pair = next(iter(pairs.values()))
+    device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
+    output, _ = feature_maps(model, pair.input.to(device))
+    output, target = common_center(output.cpu(), pair.target)
+    write_image(comparison(pair.input[0], target[0], output[0]), folder.path / "comparison.png")
+    if weights := kernels(model):
+        write_image(kernel_sheet(weights), folder.path / "kernels.png")
+    write_image(loss_curve({"training loss": (steps, losses)}, ylabel="loss"), folder.path / "loss.png")
+
+
+def facts(model: nn.Module, config: Mapping[str, Any], *, steps: int, seconds: float, device: str) -> dict[str, Any]:
+    """What else `metrics.json` says of a run."""
+    return {
+        "steps": steps,
+        "seconds": round(seconds, 3),
+        "steps_per_second": round(steps / seconds, 3) if seconds else None,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "device": device,
+        "seed": config["seed"],
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+    }
+
+
+def table(metrics: Mapping[str, Any], folder: RunFolder, outputs: str) -> str:
+    """The closing words in the terminal."""
+    best, final = metrics["best"], metrics["final"]
+    lines = ["", f"{'':16}{'best':>12}{'last':>12}"]
+    rows = {"step": "d", "train/mse": ".4e", "val/mse": ".4e", "val/r2": ".4f", "val/psnr": ".2f", "val/ssim": ".4f"}
+    lines += [f"  {key:14}{best[key]:12{form}}{final[key]:12{form}}" for key, form in rows.items()]
+    lines += [
+        "",
+        f"  {metrics['steps']} steps in {metrics['seconds']:.1f} s on {metrics['device']}, "
+        f"{metrics['steps_per_second']} steps/s, {metrics['parameters']} parameters",
+        f"  pictures     {folder.path}/comparison.png, kernels.png, loss.png",
+        f"  TensorBoard  tensorboard --logdir {outputs} --samples_per_plugin images=1000",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def warning(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
+    """What to say loudly if the model learned next to nothing, however small its loss is."""
+    r2 = metrics["best"]["val/r2"]
+    if r2 >= POOR:
+        return None
+    untried = [
+        advice
+        for advice, tried in (
+            ("standardise=true", config["standardise"]),
+            ("initialisation=lsuv", config["initialisation"] == "lsuv"),
+            ("scheduler=one_cycle optimizer=adam optimizer.lr=1e-2", config["choices"].get("scheduler") == "one_cycle"),
+            (f"trainer.max_steps={4 * metrics['steps']}", False),
+            ("model=deep", config["choices"].get("model") == "deep"),
+        )
+        if not tried
+    ]
+    return (
+        f"WARNING: the output explains {100 * max(r2, 0):.1f} % of the target's variance on validation images "
+        f"(R² = {r2:.4f}): it is little more than a constant, however small the loss. Try {', or '.join(untried)}."
+    )

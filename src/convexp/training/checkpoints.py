@@ -1,0 +1,80 @@
+"""Checkpoints that survive what interrupts their writing."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from convexp.errors import ConvexpError
+from convexp.training.task import ImitationTask
+
+
+class Checkpoints(L.Callback):
+    """Keeps `best.ckpt` (least val/mse) and `last.ckpt` (periodic, and at the end); never one with non-finite weights.
+
+    Lightning's ModelCheckpoint writes into the final name, so that a kill or a full disk in that moment destroys the
+    only copy; this one renames a finished file into place.
+
+    Args:
+        folder: Where the files go.
+        every: Optimizer steps between two writings of `last.ckpt`.
+    """
+
+    def __init__(self, folder: Path, *, every: int) -> None:
+        self.folder, self.every = folder, every
+        self.best_val: dict[str, float] = {}
+        self.best_step = -1
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the least validation error."""
+        return self.folder / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """The latest checkpoint with finite weights."""
+        return self.folder / "last.ckpt"
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run has to know."""
+        return {"best_val": dict(self.best_val), "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the state of the interrupted run over."""
+        self.best_val, self.best_step = state_dict["best_val"], state_dict["best_step"]
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves periodically."""
+        if trainer.global_step % self.every == 0:
+            self.save(trainer, self.last)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves the end."""
+        self.save(trainer, self.last)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves the model if no earlier one was better."""
+        assert isinstance(pl_module, ImitationTask)
+        if pl_module.val["val/mse"] < self.best_val.get("val/mse", float("inf")):
+            self.best_val, self.best_step = pl_module.val, trainer.global_step
+            self.save(trainer, self.best)
+
+    def save(self, trainer: L.Trainer, path: Path) -> None:
+        """Writes a checkpoint of plain tensors and numbers, unless a weight is not finite.
+
+        Raises:
+            ConvexpError: If the file cannot be written; what was there before stays.
+        """
+        if not all(torch.isfinite(weight).all() for weight in trainer.lightning_module.parameters()):
+            return
+        partial = path.with_suffix(".partial")
+        try:
+            trainer.save_checkpoint(partial)
+            if trainer.is_global_zero:
+                partial.replace(path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            partial.unlink(missing_ok=True)
+            raise ConvexpError(f"{path} cannot be written ({error}); free some space, then resume") from error

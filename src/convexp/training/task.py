@@ -1,0 +1,92 @@
+"""The learning task: a model imitates an operator's output."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from convexp.images.alignment import common_center
+from convexp.training.metrics import image_metrics
+from convexp.training.pairs import Pair
+
+
+class ImitationTask(L.LightningModule):
+    """Minimises a loss between a model's output and an operator's, on their common centre.
+
+    Args:
+        model: Maps (B, C, H, W) images in [0, 1] to the target's units.
+        loss: Of output and target, both divided by `scale`.
+        optimizer: Makes an optimizer of parameters.
+        scheduler: Makes a learning-rate scheduler of an optimizer; it is stepped after every optimizer step.
+        scale: Unit in which the loss measures the target: its standard deviation, or 1.
+        seed: With the step's number decides everything random inside the model (dropout).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        loss: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler],
+        scale: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.scale = scale
+        self.seed = seed
+        self.metrics = image_metrics()
+        self.val: dict[str, float] = {}
+        self.measured_at = -1  # the step that `val` belongs to
+        self._optimizer, self._scheduler = optimizer, scheduler
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The model's output for images (B, C, H, W)."""
+        return self.model(image)
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer, one scheduler, both counting steps."""
+        optimizer = self._optimizer(self.model.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}
+
+    def on_train_batch_start(self, batch: list[Pair], batch_idx: int) -> None:
+        """Makes the model's own randomness depend on (seed, step) alone, as the batch does."""
+        torch.manual_seed((self.seed * 1_000_003 + self.global_step) % 2**63)
+
+    def training_step(self, batch: list[Pair], batch_idx: int) -> Tensor:
+        """The loss over a batch: each image size's mean, weighted by its number of pixels."""
+        losses: list[Tensor] = []
+        pixels: list[int] = []
+        for image, target in batch:
+            output, target = common_center(self.model(image), target)
+            losses.append(self.loss(output / self.scale, target / self.scale))
+            pixels.append(target.numel())
+        if len(losses) == 1:
+            return losses[0]
+        weights = torch.tensor(pixels, dtype=losses[0].dtype, device=losses[0].device) / sum(pixels)
+        return torch.stack(losses) @ weights
+
+    def on_validation_epoch_start(self) -> None:
+        """Forgets the images measured before."""
+        self.metrics.reset()
+
+    def validation_step(self, batch: Pair, batch_idx: int) -> None:
+        """Measures one whole image."""
+        output, target = common_center(self.model(batch.input), batch.target)
+        self.metrics.update(output.float().contiguous(), target.contiguous())  # torchmetrics takes views of rows
+
+    def on_validation_epoch_end(self) -> None:
+        """Writes the metrics over all validation images, at the optimizer step that they belong to."""
+        self.measured_at = self.global_step
+        self.val = {f"val/{name}": float(value) for name, value in self.metrics.compute().items()}
+        self.log_dict(self.val, logger=False, sync_dist=False)  # for callbacks, as early stopping
+        if self.logger:
+            log10 = {"val/log10_mse": math.log10(self.val["val/mse"])} if self.val["val/mse"] > 0 else {}
+            self.logger.log_metrics(self.val | log10, step=self.global_step)
