@@ -7,43 +7,42 @@ from torch import Tensor, nn
 
 
 class Standardised(nn.Module):
-    """y = mean_y + std_y · model((x − mean_x) / std_x).
+    """y = offset + scale · model((x − mean) / std): a model between images of unit variance, used between any.
 
-    The scales are buffers: they are saved with the weights, so that the filter maps a [0, 1] image to target units.
+    The four numbers are buffers: saved with the weights, they make the filter map a [0, 1] image to target units.
 
     Args:
         model: Maps standardised images (B, C, H, W) to standardised targets (B, C', H', W').
-        input_mean: Mean of the images, over all channels and pixels.
-        input_std: Their standard deviation.
-        target_mean: Mean of the targets.
-        target_std: Their standard deviation.
+        mean: Mean of the images.
+        std: Their standard deviation.
+        offset: Smallest value of the targets: standardised targets are positive, where ELU and ReLU are linear.
+        scale: Standard deviation of the targets.
     """
 
-    input_mean: Tensor
-    input_std: Tensor
-    target_mean: Tensor
-    target_std: Tensor
+    mean: Tensor
+    std: Tensor
+    offset: Tensor
+    scale: Tensor
 
     def __init__(
-        self,
-        model: nn.Module,
-        *,
-        input_mean: float = 0.0,
-        input_std: float = 1.0,
-        target_mean: float = 0.0,
-        target_std: float = 1.0,
+        self, model: nn.Module, *, mean: float = 0.0, std: float = 1.0, offset: float = 0.0, scale: float = 1.0
     ) -> None:
         super().__init__()
         self.model = model
-        self.register_buffer("input_mean", torch.tensor(input_mean))
-        self.register_buffer("input_std", torch.tensor(input_std))
-        self.register_buffer("target_mean", torch.tensor(target_mean))
-        self.register_buffer("target_std", torch.tensor(target_std))
+        for name, value in {"mean": mean, "std": std, "offset": offset, "scale": scale}.items():
+            self.register_buffer(name, torch.tensor(value))
 
     def forward(self, image: Tensor) -> Tensor:
         """Filters images (B, C, H, W)."""
-        output = self.model((image - self.input_mean) / self.input_std)
-        return self.target_mean + self.target_std * output
+        return self.offset + self.scale * self.model(self.standardised_input(image))
+
+    def standardised_input(self, image: Tensor) -> Tensor:
+        """What the inner model gets for an image."""
+        return (image - self.mean) / self.std
+
+    def standardised_target(self, target: Tensor) -> Tensor:
+        """What the inner model ought to return for a target."""
+        return (target - self.offset) / self.scale
 
 
 def mean_and_std(images: Iterable[Tensor]) -> tuple[float, float]:
