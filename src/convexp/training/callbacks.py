@@ -1,5 +1,6 @@
 """Numbers and pictures of the learning, into TensorBoard."""
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -20,9 +21,9 @@ from convexp.training.task import ImitationTask
 
 
 class Curves(L.Callback):
-    """Writes loss and learning rate, keeps them for the closing picture, and stops a run whose loss is not finite.
+    """Writes loss and learning rate, keeps the loss for the closing picture, and stops a run that is not finite.
 
-    A loss stands at the step whose weights it measures: the first at 0.
+    Loss and rate stand at the step whose weights they belong to: the first at 0.
 
     Args:
         every: Optimizer steps between two points.
@@ -33,7 +34,8 @@ class Curves(L.Callback):
         self.steps: list[int] = []
         self.losses: list[float] = []
         self.seconds = 0.0
-        self._started = 0.0
+        self._started: float | None = None
+        self._rate = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """The curve and the seconds so far, for a resumed run."""
@@ -45,7 +47,7 @@ class Curves(L.Callback):
         self.seconds = state_dict["seconds"]
 
     def _elapsed(self) -> float:
-        return self.seconds + (time.monotonic() - self._started if self._started else 0.0)
+        return self.seconds if self._started is None else self.seconds + time.monotonic() - self._started
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clock."""
@@ -53,7 +55,13 @@ class Curves(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stops the clock."""
-        self.seconds, self._started = self._elapsed(), 0.0
+        self.seconds, self._started = self._elapsed(), None
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Notes the rate: after the step it is already the next one's."""
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -66,17 +74,29 @@ class Curves(L.Callback):
         step = trainer.global_step - 1
         if step % self.every and trainer.global_step != trainer.max_steps:
             return
-        loss = float(outputs["loss"])
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        if not np.isfinite(loss):
-            raise ConvexpError(
-                f"the loss is {loss} at step {step}: the run has diverged; try a smaller optimizer.lr "
-                f"(now {rate:.3g}), trainer.gradient_clip_val=1 or standardise=true"
-            )
+        assert isinstance(pl_module, ImitationTask)
+        loss = float(pl_module.loss_before_step)
+        self._require_finite("the loss", loss, step)
         self.steps.append(step)
         self.losses.append(loss)
         if trainer.logger:
-            trainer.logger.log_metrics({"train/loss": loss, "learning_rate": rate}, step=step)
+            trainer.logger.log_metrics({"train/loss": loss, "train/learning_rate": self._rate}, step=step)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Looks at the weights after the step.
+
+        Raises:
+            ConvexpError: If the validation error is not finite.
+        """
+        assert isinstance(pl_module, ImitationTask)
+        self._require_finite("val/mse", pl_module.val["val/mse"], trainer.global_step)
+
+    def _require_finite(self, what: str, value: float, step: int) -> None:
+        if not math.isfinite(value):
+            raise ConvexpError(
+                f"{what} is {value} at step {step}: the run has diverged; try a smaller optimizer.lr "
+                f"(now {self._rate:.3g}), trainer.gradient_clip_val=1 or standardise=true"
+            )
 
 
 class Pictures(L.Callback):

@@ -1,13 +1,22 @@
 """Checkpoints that survive what interrupts their writing."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 
 from convexp.errors import ConvexpError
 from convexp.training.task import ImitationTask
+
+
+def step_is_over(trainer: L.Trainer) -> bool:
+    """Whether a callback that is called at the end of a step or of a validation stands between two steps.
+
+    A checkpoint from anywhere else would make a resumed run leave the step's validation out, or repeat it.
+    """
+    assert isinstance(trainer.val_check_interval, int)
+    return trainer.validating or trainer.global_step % trainer.val_check_interval != 0
 
 
 class Checkpoints(L.Callback):
@@ -25,6 +34,7 @@ class Checkpoints(L.Callback):
         self.folder, self.every = folder, every
         self.best_val: dict[str, float] = {}
         self.best_step = -1
+        self.last_step = 0
 
     @property
     def best(self) -> Path:
@@ -44,37 +54,49 @@ class Checkpoints(L.Callback):
         """Takes the state of the interrupted run over."""
         self.best_val, self.best_step = state_dict["best_val"], state_dict["best_step"]
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Notes where a resumed run starts."""
+        self.last_step = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves periodically."""
-        if trainer.global_step % self.every == 0:
-            self.save(trainer, self.last)
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves the end."""
-        self.save(trainer, self.last)
+        self._save_periodically(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves the model if no earlier one was better."""
+        """Saves the model if no earlier one was better, and periodically."""
         assert isinstance(pl_module, ImitationTask)
         if pl_module.val["val/mse"] < self.best_val.get("val/mse", float("inf")):
             self.best_val, self.best_step = pl_module.val, trainer.global_step
-            self.save(trainer, self.best)
+            self._save(trainer, self.best)
+        self._save_periodically(trainer)
 
-    def save(self, trainer: L.Trainer, path: Path) -> None:
-        """Writes a checkpoint of plain tensors and numbers, unless a weight is not finite.
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves the end."""
+        self.save_last(trainer)
+
+    def _save_periodically(self, trainer: L.Trainer) -> None:
+        if step_is_over(trainer) and trainer.global_step % self.every == 0:
+            self.save_last(trainer)
+
+    def save_last(self, trainer: L.Trainer) -> None:
+        """Writes `last.ckpt`, unless a weight is not finite.
 
         Raises:
             ConvexpError: If the file cannot be written; what was there before stays.
         """
-        if not all(torch.isfinite(weight).all() for weight in trainer.lightning_module.parameters()):
-            return
+        if all(weight.isfinite().all() for weight in trainer.lightning_module.parameters()):
+            self._save(trainer, self.last)
+            self.last_step = trainer.global_step
+
+    def _save(self, trainer: L.Trainer, path: Path) -> None:
         partial = path.with_suffix(".partial")
         try:
             trainer.save_checkpoint(partial)
             if trainer.is_global_zero:
                 partial.replace(path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # there may be no folder
+                partial.unlink()
             raise ConvexpError(f"{path} cannot be written ({error}); free some space, then resume") from error

@@ -108,10 +108,16 @@ class Batches(IterableDataset[list[Pair]]):
             world_size: How many processes share a step; together they see `world_size * batch_size` different crops.
 
         Raises:
-            ConvexpError: If an image is smaller than a crop, or a crop leaves nothing of the target.
+            ConvexpError: If an image is smaller than a crop, a crop leaves nothing of the target, or a process would
+                get no image.
         """
         if batch_size is None and crop_size is not None:
             raise ConvexpError("data.batch_size=null means all whole images; with data.crop_size give a number, as 4")
+        if batch_size is None and len(pairs) < world_size:
+            raise ConvexpError(
+                f"data.batch_size=null leaves {world_size - len(pairs)} of {world_size} processes without an image; "
+                f"use trainer.devices={len(pairs)}, or crops, as data.crop_size=64 data.batch_size=4"
+            )
         for name, pair in pairs.items():
             if crop_size is None:
                 break

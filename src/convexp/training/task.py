@@ -7,9 +7,10 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from convexp.errors import ConvexpError
 from convexp.images.alignment import common_center
 from convexp.training.metrics import image_metrics
 from convexp.training.pairs import Pair
@@ -45,6 +46,8 @@ class ImitationTask(L.LightningModule):
         self.metrics = image_metrics()
         self.val: dict[str, float] = {}
         self.measured_at = -1  # the step that `val` belongs to
+        self.loss_before_step = torch.tensor(torch.nan)
+        self._loss_at = -1  # the step that `loss_before_step` belongs to
         self._optimizer, self._scheduler = optimizer, scheduler
 
     def forward(self, image: Tensor) -> Tensor:
@@ -52,13 +55,24 @@ class ImitationTask(L.LightningModule):
         return self.model(image)
 
     def configure_optimizers(self) -> Any:
-        """One optimizer, one scheduler, both counting steps."""
+        """One optimizer, one scheduler, both counting steps.
+
+        Raises:
+            ConvexpError: If several processes would each search along their own line.
+        """
         optimizer = self._optimizer(self.model.parameters())
+        if isinstance(optimizer, LBFGS) and self.trainer.world_size > 1:
+            raise ConvexpError(
+                f"optimizer=lbfgs on {self.trainer.world_size} processes: their line searches, each on its own loss, "
+                "would part; use trainer.devices=1, or another optimizer as optimizer=adam"
+            )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}
 
     def on_train_batch_start(self, batch: list[Pair], batch_idx: int) -> None:
         """Makes the model's own randomness depend on (seed, step) alone, as the batch does."""
-        torch.manual_seed((self.seed * 1_000_003 + self.global_step) % 2**63)
+        # Not torch.manual_seed: without a GPU it notes a traceback at each call, for the day when there is one.
+        generator = torch.cuda.default_generators[self.device.index] if self.device.type == "cuda" else None
+        (generator or torch.default_generator).manual_seed((self.seed * 1_000_003 + self.global_step) % 2**63)
 
     def training_step(self, batch: list[Pair], batch_idx: int) -> Tensor:
         """The loss over a batch: each image size's mean, weighted by its number of pixels."""
@@ -68,10 +82,12 @@ class ImitationTask(L.LightningModule):
             output, target = common_center(self.model(image), target)
             losses.append(self.loss(output / self.scale, target / self.scale))
             pixels.append(target.numel())
-        if len(losses) == 1:
-            return losses[0]
-        weights = torch.tensor(pixels, dtype=losses[0].dtype, device=losses[0].device) / sum(pixels)
-        return torch.stack(losses) @ weights
+        loss = losses[0]
+        if len(losses) > 1:
+            loss = torch.stack(losses) @ torch.tensor(pixels, dtype=loss.dtype, device=loss.device) / sum(pixels)
+        if self._loss_at != self.global_step:  # a line search looks at other weights, too
+            self.loss_before_step, self._loss_at = loss.detach(), self.global_step
+        return loss
 
     def on_validation_epoch_start(self) -> None:
         """Forgets the images measured before."""
@@ -86,7 +102,6 @@ class ImitationTask(L.LightningModule):
         """Writes the metrics over all validation images, at the optimizer step that they belong to."""
         self.measured_at = self.global_step
         self.val = {f"val/{name}": float(value) for name, value in self.metrics.compute().items()}
-        self.log_dict(self.val, logger=False, sync_dist=False)  # for callbacks, as early stopping
         if self.logger:
             log10 = {"val/log10_mse": math.log10(self.val["val/mse"])} if self.val["val/mse"] > 0 else {}
             self.logger.log_metrics(self.val | log10, step=self.global_step)

@@ -1,0 +1,58 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+
+from convexp.runs.config import checked
+from convexp.runs.experiment import run
+
+STEPS = 12
+SETTINGS = [
+    "data=shapes",
+    "data.height=37",
+    "data.width=41",
+    "data.crop_size=17",
+    "target=edges",
+    "model=deep",
+    "model.blocks.edges=[2@2x2,3@1x1]",
+    "model.blocks.blur=[out@3x3]",
+    "initialisation=null",
+    f"trainer.max_steps={STEPS}",
+    "trainer.val_check_interval=5",
+]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns_of_batches_twice_as_large(tmp_path):
+    process = subprocess.run(
+        [
+            *[sys.executable, "-m", "convexp.runs.command", *SETTINGS, f"outputs={tmp_path}"],
+            *["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"],
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+    )
+    assert process.returncode == 0, process.stderr
+    (two,) = (tmp_path / "edges-deep").iterdir()
+
+    one = tmp_path / "one"
+    with initialize_config_module("convexp.configs", version_base="1.3"):
+        config = checked(compose("train", overrides=[*SETTINGS, "trainer=cpu", "data.batch_size=8"]))
+    run({**config, "choices": {}}, one)
+
+    assert process.stdout.count("val/mse") == 1  # one of them speaks
+    metrics, expected = (json.loads((folder / "metrics.json").read_text()) for folder in (two, one))
+    assert metrics["steps"] == STEPS
+    for key in ("train/mse", "val/mse", "val/r2", "val/psnr", "val/ssim"):
+        assert metrics["final"][key] == pytest.approx(expected["final"][key], rel=1e-4)
+    weights, same = (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for folder in (two, one)
+    )
+    torch.testing.assert_close(weights, same, rtol=1e-4, atol=1e-5)
