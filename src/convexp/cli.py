@@ -1,5 +1,6 @@
 """The `convexp` command."""
 
+import difflib
 import sys
 
 COMMANDS = {"train": "learn an operator: convexp train model=deep target=edges_blur; convexp train --help shows all"}
@@ -18,4 +19,6 @@ def main() -> None:
         print("usage: convexp COMMAND …\n")
         print("\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items()))
     else:
-        sys.exit(f"convexp: {command}: no such command; there are {', '.join(COMMANDS)}")
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        suggestion = f"; did you mean {near[0]}?" if near else ""
+        sys.exit(f"convexp: {command}: no such command{suggestion}; there are {', '.join(COMMANDS)}")

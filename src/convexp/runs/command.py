@@ -6,7 +6,7 @@ import signal
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,63 +15,95 @@ from omegaconf import DictConfig, OmegaConf
 
 from convexp.errors import ConvexpError
 from convexp.runs.config import GROUPS, checked
-from convexp.runs.explanation import MENDABLE, explain
+from convexp.runs.explanation import explain, mendable
+from convexp.runs.folder import RunFolder
+
+_WANTS_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def train() -> None:
     """Runs the training command on `sys.argv`; what a user can mend is one line and exit status 1."""
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # Beside another busy program, OpenMP's threads wait for each other in a spin: a step is then ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    sys.path.append(str(Path.cwd()))  # a user's own operators and models lie where the command is typed
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a report of its own and hides the exception
     try:
         _application()
-    except MENDABLE as error:
-        if wants_traceback:
-            raise
-        sys.exit(f"convexp: {explain(error, sys.argv[1:])}")
     except KeyboardInterrupt as interruption:
         print(f"\nconvexp: {interruption or 'stopped before the first step; nothing was written'}", file=sys.stderr)
         sys.exit(128 + getattr(interruption, "number", signal.SIGINT))
+    except Exception as error:
+        if _WANTS_TRACEBACK or not mendable(error):
+            raise
+        sys.exit(f"convexp: {explain(error, sys.argv[1:])}")
 
 
 @hydra.main(version_base="1.3", config_path="pkg://convexp.configs", config_name="train")
 def _application(config: DictConfig) -> None:
-    hydra_config = HydraConfig.get()
-    sweeping = hydra_config.mode == RunMode.MULTIRUN
-    overrides = list(hydra_config.overrides.task)
-    plain = checked(config)
-    if plain["resume"] is not None:
-        _resume(plain, overrides)
+    job = cast("DictConfig", HydraConfig.get())
+    overrides = cast("list[str]", OmegaConf.to_container(job.overrides.task))  # as typed, interpolations and all
+    try:
+        _begin(config, job, overrides)
+    except Exception as error:
+        if job.mode == RunMode.MULTIRUN:
+            # Hydra goes on with the other jobs, and raises at the end what the first of the failed ones raised.
+            line = f"job {job.job.num} ({' '.join(overrides)}) failed: {explain(error, overrides)}"
+            print(f"convexp: {line}", file=sys.stderr)
+        elif mendable(error) and not _WANTS_TRACEBACK:
+            sys.exit(f"convexp: {explain(error, overrides)}")  # Hydra adds a line to every exception, but not to this
+        raise
+
+
+def _begin(config: DictConfig, job: DictConfig, overrides: list[str]) -> None:
+    sweeping = job.mode == RunMode.MULTIRUN
+    typed = checked(config)
+    if typed["resume"] is not None:
+        folder, plain = _interrupted(typed["resume"], typed["allow"], overrides)
+    else:
+        folder, plain = None, typed
+    if sweeping:
+        _require_single_command(plain["trainer"])
+    if folder is not None:
+        from convexp.runs.experiment import resume
+
+        resume(plain, folder)
         return
-    if sweeping and plain["trainer"]["strategy"] == "ddp":
-        raise ConvexpError(
-            "trainer.strategy=ddp under -m: its processes would each start a sweep of their own; "
-            "use trainer.strategy=ddp_spawn"
-        )
-    choices = hydra_config.runtime.choices
-    plain["choices"] = {group: choices[group] for group in (*GROUPS, "experiment")}
-    name = _slug(",".join(overrides)) if sweeping else f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    parent = (
-        Path(hydra_config.sweep.dir) if sweeping else Path(plain["outputs"], f"{choices['target']}-{choices['model']}")
-    )
+    chosen = cast("dict[str, Any]", OmegaConf.to_container(job.runtime.choices))
+    choices = plain["choices"] = {group: chosen.get(group) for group in (*GROUPS, "experiment")}
+    if sweeping:
+        varied = [override for override in overrides if override not in sys.argv]
+        place = Path(job.sweep.dir, _slug(",".join(varied)))
+    else:
+        place = Path(plain["outputs"], f"{choices['target']}-{choices['model']}", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
 
     from convexp.runs.experiment import run
 
-    run(plain, parent / name)
+    run(plain, place)
 
 
-def _resume(typed: dict[str, Any], overrides: list[str]) -> None:
+def _interrupted(path: str, allow: list[str], overrides: list[str]) -> tuple[RunFolder, dict[str, Any]]:
+    """An interrupted run's folder and its checked configuration."""
     others = [override for override in overrides if not override.startswith(("resume=", "allow="))]
     if others:
         raise ConvexpError(f"resume continues with the run's own configuration; leave {' '.join(others)} out")
+    folder = RunFolder(path)
+    config = folder.read_config()
+    folder.require_unfinished()
+    plain = checked(OmegaConf.create(config))
 
     from convexp.runs.construction import require_trust
-    from convexp.runs.experiment import resume
-    from convexp.runs.folder import RunFolder
 
-    folder = RunFolder(typed["resume"])
-    config = folder.read_config()
-    require_trust(config, allow=typed["allow"])
-    resume(checked(OmegaConf.create(config)), folder)
+    require_trust(config, allow=allow)
+    return folder, plain
+
+
+def _require_single_command(trainer: dict[str, Any]) -> None:
+    strategy, devices = trainer["strategy"], trainer.get("devices", "auto")
+    if strategy == "ddp" or (strategy == "auto" and devices != 1):  # with several devices, auto is ddp
+        raise ConvexpError(
+            f"trainer.strategy={strategy} with trainer.devices={devices} under -m: its processes would each start a "
+            "sweep of their own; use trainer.strategy=ddp_spawn"
+        )
 
 
 def _slug(text: str) -> str:

@@ -88,6 +88,7 @@ RULES: Mapping[str, Rule] = {
     "kernels": choice("sobel", "edges"),
     "padding": integer(at_least=0) | choice("valid", "same"),
     "bias": BOOLEAN,
+    "inplace": BOOLEAN,
     # optimizer, scheduler, loss
     "lr": POSITIVE,
     "momentum": FRACTION,
@@ -120,7 +121,7 @@ RULES: Mapping[str, Rule] = {
     # the run
     "seed": integer(at_least=0),
     "standardise": BOOLEAN,
-    "initialisation": choice("lsuv") | NULL,
+    "initialisation": choice("lsuv", "contrast") | NULL,
     "compile": BOOLEAN,
     "checkpoint_every": COUNT,
     "outputs": TEXT,
@@ -131,17 +132,13 @@ RULES: Mapping[str, Rule] = {
 }
 
 GROUPS = ("data", "target", "loss", "trainer", "scheduler", "optimizer", "model")
-SETTINGS = (
-    "seed",
-    "standardise",
-    "initialisation",
-    "compile",
-    "checkpoint_every",
-    "outputs",
-    "resume",
-    "allow",
-    "choices",
-)
+SETTINGS = ("seed", "standardise", "initialisation", "compile", "checkpoint_every", "outputs", "resume", "allow")
+#: What convexp itself reads of the trainer; all else is Lightning's affair.
+TRAINER = ("strategy", "max_steps", "log_every_n_steps", "val_check_interval")
+#: What a run keeps beside its configuration: the name of every group's choice.
+CHOICES = "choices"
+#: Their keys are names that a user gives, and follow no rule.
+NAMED = ("stages", "blocks")
 
 
 def checked(config: DictConfig) -> dict[str, Any]:
@@ -154,36 +151,51 @@ def checked(config: DictConfig) -> dict[str, Any]:
         plain = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except MissingMandatoryValue as error:
         raise ConvexpError(f"{error.full_key} has no value: give one, as {error.full_key}=…") from error
-    for key, value in plain.items():
-        if key not in (*GROUPS, *SETTINGS):
+    for key in plain:
+        if key not in (*GROUPS, *SETTINGS, CHOICES):
             raise ConvexpError(f"{key}: nothing reads this key; there are {', '.join((*GROUPS, *SETTINGS))}")
-        if key in GROUPS and not isinstance(value, dict):
+    for key in (*GROUPS, *SETTINGS):
+        if key not in plain:
+            raise ConvexpError(f"{key} is missing: a run needs it; leave ~{key} out")
+    for group in GROUPS:
+        node = plain[group]
+        if not isinstance(node, dict):
+            raise ConvexpError(f"{group}={_shown(node)}: must be one of the group's choices; --help lists them")
+        if group != "trainer" and "_target_" not in node:
             raise ConvexpError(
-                f"{key}={_shown(value)}: must be a mapping with a _target_, or one of the group's choices"
+                f"{group} has no _target_: name the class or function to build, as {group}._target_=package.Name"
             )
-    _check(plain, "")
+    for key in TRAINER:
+        if key not in plain["trainer"]:
+            raise ConvexpError(f"trainer.{key} is missing: a run needs it; leave ~trainer.{key} out")
+    _check({key: value for key, value in plain.items() if key != CHOICES}, "")
+    total, steps = plain["scheduler"].get("total_steps"), plain["trainer"]["max_steps"]
+    if isinstance(total, int) and total < steps:
+        raise ConvexpError(f"scheduler.total_steps={total}: must be at least trainer.max_steps={steps}")
     return plain
 
 
-def _check(node: object, path: str) -> None:
+def _check(node: object, path: str, *, free: bool = False) -> None:
+    """Checks a part of the configuration; `free` are the arguments of a user's own classes."""
     if isinstance(node, list):
         for index, value in enumerate(cast("list[object]", node)):
-            _check(value, f"{path}[{index}]")
+            _check(value, f"{path}[{index}]", free=free)
     if not isinstance(node, dict):
         return
-    mapping = cast("dict[str, object]", node)
-    foreign = not str(mapping.get("_target_", "torch.")).startswith(("convexp.", "torch."))
+    mapping = cast("dict[object, object]", node)
+    if "_target_" in mapping:
+        free = not str(mapping["_target_"]).startswith(("convexp.", "torch."))
     for key, value in mapping.items():
-        where = f"{path}.{key}" if path else key
-        rule = RULES.get(key)
-        if rule and not foreign and not rule.accepts(value):
+        where = f"{path}.{key}" if path else str(key)
+        rule = RULES.get(str(key))
+        own = str(key).startswith("_")  # Hydra's own keys mean the same everywhere
+        if rule and (own or not free) and path.rpartition(".")[2] not in NAMED and not rule.accepts(value):
             raise ConvexpError(f"{where}={_shown(value)}: must be {rule.allowed}")
-        _check(value, where)
+        _check(value, where, free=free)
 
 
 def _shown(value: object) -> str:
-    return (
-        {None: "null", True: "true", False: "false"}.get(value, str(value))
-        if isinstance(value, bool | None)
-        else str(value)
-    )
+    """A value as it is typed."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)

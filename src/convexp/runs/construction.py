@@ -1,6 +1,7 @@
 """Objects from `_target_` mappings: of all that a user typed, of trusted classes alone in a stranger's folder."""
 
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -8,6 +9,7 @@ from typing import Any, cast
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from lightning import LightningDataModule
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -25,6 +27,8 @@ TRUSTED = (
     "kornia.morphology",
 )
 
+logging.getLogger("hydra.utils").disabled = True  # get_object writes a line of its own before it raises
+
 
 def build(node: Mapping[str, Any], key: str) -> Any:
     """Makes the object that a node of the configuration describes.
@@ -36,13 +40,9 @@ def build(node: Mapping[str, Any], key: str) -> Any:
     Raises:
         ConvexpError: If there is no such object, or it does not take these arguments.
     """
-    if "_target_" not in node:
-        raise ConvexpError(
-            f"{key} has no _target_: name the class or function to build, as {key}._target_=torch.nn.Conv2d"
-        )
     try:
         return instantiate(node, _convert_="all")
-    except InstantiationException as error:
+    except (InstantiationException, OmegaConfBaseException, TypeError, RecursionError) as error:
         raise _mendable(error, f"{key}={node['_target_']}") from error
 
 
@@ -57,7 +57,7 @@ def complete(built: Any, key: str, **arguments: object) -> Any:
     try:
         return built(**arguments)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise _mendable(error, f"{key}={built.func.__module__}.{built.func.__qualname__}") from error
+        raise _mendable(error, f"{key}={_path(built.func)}") from error
 
 
 def _mendable(error: BaseException, what: str) -> ConvexpError:
@@ -66,50 +66,61 @@ def _mendable(error: BaseException, what: str) -> ConvexpError:
         root = root.__cause__
     if isinstance(root, ConvexpError):
         return root
-    return ConvexpError(f"{what}: {' '.join(str(root).split())}")
+    return ConvexpError(f"{what}: {' '.join(str(root).split()) or type(root).__name__}")
+
+
+def _path(built: object) -> str:
+    """Where a class or function is defined; for any other object, where its class is."""
+    named = built if inspect.isclass(built) or inspect.isroutine(built) else type(built)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def require_trust(node: object, *, allow: Sequence[str] = ()) -> None:
     """Refuses a configuration that would build anything but classes of trusted packages.
 
-    The name alone is not enough: `torch.nn.modules.module.os.system` begins well. What stands under the name must be a
-    class that a trusted package defines, and one that computes: a module, an optimizer, a scheduler, a data class.
+    The name alone is not enough: `torch.nn.modules.module.os.system` begins well. What stands under the name must be
+    defined in a trusted package, and be a class that computes: a module, an optimizer, a scheduler, a data module. Of a
+    package that the user allows every class and function is taken. Interpolations are refused, since they are resolved
+    when objects are built, and could then become anything.
 
     Args:
         node: Any part of a configuration.
-        allow: Further packages, of which every class and function is taken.
+        allow: Further packages, as `["mypackage"]`.
 
     Raises:
-        ConvexpError: If a `_target_` is not trusted; nothing of it was imported or called.
+        ConvexpError: If there is an interpolation or an untrusted `_target_`; nothing was built.
     """
+    if isinstance(node, str) and "${" in node:
+        raise ConvexpError(f"{node} is an interpolation, which no run writes: the configuration is refused")
     if isinstance(node, list):
         for entry in cast("list[object]", node):
             require_trust(entry, allow=allow)
-    if not isinstance(node, dict):
-        return
-    mapping = cast("dict[str, object]", node)
-    for value in mapping.values():
-        require_trust(value, allow=allow)
-    if "_target_" in mapping:
-        path = str(mapping["_target_"])
-        if not _within(path, allow) and not (_within(path, TRUSTED) and _computes(path)):
+    if isinstance(node, dict):
+        mapping = cast("dict[object, object]", node)
+        for value in mapping.values():
+            require_trust(value, allow=allow)
+        if "_target_" in mapping and not _trusted(str(mapping["_target_"]), allow):
             raise ConvexpError(
-                f"_target_: {path} is not from a trusted package ({', '.join((*TRUSTED, *allow))}); "
-                f"if you trust it, allow its package: {path.partition('.')[0]}"
+                f"_target_: {mapping['_target_']} is refused: it is no module, optimizer, scheduler or data of "
+                f"{', '.join(TRUSTED)}; if you know and trust its package, allow it by its name, as allow=[mypackage]"
             )
+
+
+def _trusted(path: str, allow: Sequence[str]) -> bool:
+    if not _within(path, (*TRUSTED, *allow)):  # nothing else is even imported
+        return False
+    try:
+        found = get_object(path)
+    except Exception:  # an import may raise anything; what is not found is not trusted
+        return False
+    if _within(_path(found), allow):
+        return inspect.isclass(found) or inspect.isroutine(found)
+    return (
+        _within(_path(found), TRUSTED)
+        and inspect.isclass(found)
+        and issubclass(found, nn.Module | Optimizer | LRScheduler | LightningDataModule)
+    )
 
 
 def _within(path: str, packages: Sequence[str]) -> bool:
     return any(path.startswith(f"{package}.") for package in packages)
-
-
-def _computes(path: str) -> bool:
-    try:
-        found = get_object(path)
-    except (ImportError, ValueError, AttributeError):
-        return False
-    return (
-        inspect.isclass(found)
-        and _within(f"{found.__module__}.", TRUSTED)
-        and issubclass(found, nn.Module | Optimizer | LRScheduler | LightningDataModule)
-    )

@@ -1,5 +1,8 @@
 """The TensorBoard events of a run: its configuration as text, and its row in the HParams table."""
 
+# pyright: reportAttributeAccessIssue=false
+# Protobuf makes its classes at run time.
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,11 +10,18 @@ from typing import Any
 import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from torch.utils.tensorboard.summary import hparams
 
-#: What stands in the table: the chosen names, and a few numbers under their short names.
+#: What stands in the table: the names of the choices, numbers, and what is a category though it may be a number.
 CHOICES = ("target", "model", "data", "optimizer", "scheduler", "loss")
-NUMBERS = ("optimizer.lr", "trainer.max_steps", "data.crop_size", "data.batch_size", "data.gray", "seed")
+NUMBERS = ("optimizer.lr", "trainer.max_steps")
+CATEGORIES = ("data.crop_size", "data.batch_size", "data.gray", "seed")
+
+#: TensorBoard opens the table with five columns of each kind; the others are a click away.
+FIRST = ("target", "model", "data", "optimizer", "lr")
+METRICS = ("val/r2", "val/psnr", "val/ssim", "val/log10_mse", "train/loss")
 
 
 class Events(TensorBoardLogger):
@@ -20,10 +30,10 @@ class Events(TensorBoardLogger):
     Args:
         folder: The run's folder.
         config: The run's configuration.
-        start: What an interrupted run wrote from this step on is purged; None purges nothing.
+        start: The first step to come; what an interrupted run wrote from there on is purged.
     """
 
-    def __init__(self, folder: Path, *, config: Mapping[str, Any], start: int | None) -> None:
+    def __init__(self, folder: Path, *, config: Mapping[str, Any], start: int) -> None:
         super().__init__(folder, name="", version="", default_hp_metric=False, purge_step=start)
         self._config = config
 
@@ -31,7 +41,7 @@ class Events(TensorBoardLogger):
     def open(self) -> None:
         """Shows the configuration, and the run in the table, before the first step.
 
-        `SummaryWriter.add_hparams` would write start and end at once, into a run of its own, and fix the columns.
+        `SummaryWriter.add_hparams` would write start and end at once, into a run of its own, and leave out R².
         """
         text = yaml.safe_dump(dict(self._config), sort_keys=False, width=120)
         self.experiment.add_text("config", "".join(f"    {line}\n" for line in text.splitlines()))
@@ -46,18 +56,34 @@ class Events(TensorBoardLogger):
     def _add_session(self, *, end: bool) -> None:
         _, session_start, session_end = hparams(self._row(), {})
         writer = self.experiment._get_file_writer()  # the only way to write one of the two
+        if not end:
+            writer.add_summary(self._columns())
         writer.add_summary(session_end if end else session_start)
 
     def _row(self) -> dict[str, str | float]:
         row: dict[str, str | float] = {group: str(self._config["choices"].get(group)) for group in CHOICES}
-        for path in NUMBERS:
+        for path in (*NUMBERS, *CATEGORIES):
             value: Any = self._config
             for key in path.split("."):
                 value = value.get(key) if isinstance(value, Mapping) else None
-            # Booleans, null and seeds as text: the table then offers boxes to tick instead of a range.
-            number = isinstance(value, int | float) and not isinstance(value, bool) and path != "seed"
+            # Categories as text: the table then offers boxes to tick instead of a range.
+            number = path in NUMBERS and isinstance(value, int | float)
             row[path.rpartition(".")[2]] = value if number else str(value)
         return row
+
+    def _columns(self) -> Any:
+        """The table's columns, the same from every run; `differs` puts some of them first."""
+        kinds = {str: api_pb2.DATA_TYPE_STRING, int: api_pb2.DATA_TYPE_FLOAT64, float: api_pb2.DATA_TYPE_FLOAT64}
+        experiment = api_pb2.Experiment(
+            hparam_infos=[
+                api_pb2.HParamInfo(name=name, type=kinds[type(value)], differs=name in FIRST)
+                for name, value in self._row().items()
+            ],
+            metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS],
+        )
+        content = plugin_data_pb2.HParamsPluginData(experiment=experiment, version=metadata.PLUGIN_DATA_VERSION)
+        value = Summary.Value(tag=metadata.EXPERIMENT_TAG, metadata=metadata.create_summary_metadata(content))
+        return Summary(value=[value])
 
     def save(self) -> None:
         """Flushes; Lightning's own also writes an empty hparams.yaml."""

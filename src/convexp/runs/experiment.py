@@ -1,8 +1,9 @@
 """An experiment: the one place that knows all the parts, from the configuration to the metrics."""
 
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,25 @@ import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from convexp.errors import ConvexpError
 from convexp.images.alignment import common_center
 from convexp.models import Standardised, receptive_field
-from convexp.models.initialisation import lsuv
+from convexp.models.initialisation import contrast, lsuv
 from convexp.models.standardised import mean_and_std
 from convexp.runs import report
 from convexp.runs.construction import build, complete
 from convexp.runs.events import Events
+from convexp.runs.filter import read_checkpoint
 from convexp.runs.folder import RunFolder
 from convexp.runs.quiet import quiet
 from convexp.training.callbacks import Curves, Pictures
 from convexp.training.checkpoints import Checkpoints
 from convexp.training.data import ImageData
-from convexp.training.interruption import Interruption
+from convexp.training.interruption import Interruption, Stop
+from convexp.training.pairs import join_sizes
 from convexp.training.progress import Progress
 from convexp.training.task import ImitationTask
 
@@ -60,9 +65,9 @@ def run(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
         Interrupted: If a signal stopped it.
     """
     quiet()
-    trainer, data = _trainer(config), _data(config)
-    config = {**config, "model": _with_channels(config["model"], data)}
-    task = _task(config, data)
+    trainer, data = make_trainer(config), make_data(config)
+    config = with_channels(config, data)
+    task = make_task(config, data)
     _check_fit(task.model, data)
     if trainer.is_global_zero:
         folder = RunFolder.create(place)
@@ -86,14 +91,14 @@ def resume(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
         ConvexpError: If the run is finished.
         Interrupted: If a signal stops it again.
     """
-    if folder.finished:
-        raise ConvexpError(f"{folder.path} is finished: there is nothing to resume; its result is in {folder.metrics}")
+    folder.require_unfinished()
     quiet()
-    trainer, data = _trainer(config), _data(config)
-    return _train(config, folder, trainer, _task(config, data), data)
+    trainer, data = make_trainer(config), make_data(config)
+    return _train(config, folder, trainer, make_task(config, data), data)
 
 
-def _trainer(config: Mapping[str, Any]) -> L.Trainer:
+def make_trainer(config: Mapping[str, Any]) -> L.Trainer:
+    """A trainer without callbacks and logger."""
     # A GPU then repeats itself bit for bit, as the CPU does.
     torch.backends.cudnn.deterministic = True
     arguments = dict(config["trainer"])
@@ -111,11 +116,13 @@ def _trainer(config: Mapping[str, Any]) -> L.Trainer:
             enable_progress_bar=False,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
+        machine = " ".join(f"trainer.{key}={arguments.get(key)}" for key in ("accelerator", "devices", "precision"))
         message = " ".join(str(error).split())
-        raise ConvexpError(f"trainer.accelerator={arguments.get('accelerator')}: {message}") from error
+        raise ConvexpError(f"{machine}: {message}; trainer=auto takes what this machine has") from error
 
 
-def _data(config: Mapping[str, Any]) -> ImageData:
+def make_data(config: Mapping[str, Any]) -> ImageData:
+    """Images and what the target makes of them."""
     operator = build(config["target"], "target")
     data = complete(build(config["data"], "data"), "data", operator=operator, seed=config["seed"])
     if not isinstance(data, ImageData):
@@ -124,15 +131,17 @@ def _data(config: Mapping[str, Any]) -> ImageData:
     return data
 
 
-def _with_channels(node: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
-    """The model's node with the channels that data and target have, if the node leaves anything open."""
-    if not node.get("_partial_"):
-        return dict(node)
-    pair = next(iter(data.train_pairs.values()))
-    return {"in_channels": pair.input.shape[1], "out_channels": pair.target.shape[1], **node}
+def with_channels(config: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
+    """The configuration with the model's channels, as data and target have them, unless the model is complete."""
+    node = config["model"]
+    if node.get("_partial_"):
+        pair = next(iter(data.train_pairs.values()))
+        node = {"in_channels": pair.input.shape[1], "out_channels": pair.target.shape[1], **node}
+    return {**config, "model": node}
 
 
-def _task(config: Mapping[str, Any], data: ImageData) -> ImitationTask:
+def make_task(config: Mapping[str, Any], data: ImageData) -> ImitationTask:
+    """The initialised model with its loss, optimizer and schedule."""
     torch.manual_seed(config["seed"])
     model = complete(build(config["model"], "model"), "model")
     if not isinstance(model, nn.Module):
@@ -140,23 +149,43 @@ def _task(config: Mapping[str, Any], data: ImageData) -> ImitationTask:
     scale = 1.0
     if config["standardise"]:
         pairs = data.train_pairs.values()
-        input_mean, input_std = mean_and_std(pair.input for pair in pairs)
-        target_mean, scale = mean_and_std(pair.target for pair in pairs)
-        model = Standardised(
-            model, input_mean=input_mean, input_std=input_std, target_mean=target_mean, target_std=scale
-        )
-    if config["initialisation"] == "lsuv":
-        lsuv(model, data.batches(start=0).batch(0)[0].input)
+        mean, std = mean_and_std(pair.input for pair in pairs)
+        _, scale = mean_and_std(pair.target for pair in pairs)
+        offset = min(pair.target.min().item() for pair in pairs)
+        model = Standardised(model, mean=mean, std=std, offset=offset, scale=scale)
+    _initialise(model, config["initialisation"], data)
     if config["compile"]:
         model.compile()
+
+    def optimizer(weights: Iterable[nn.Parameter]) -> Optimizer:
+        return complete(build(config["optimizer"], "optimizer"), "optimizer", params=weights)
+
+    def scheduler(optimizer: Optimizer) -> LRScheduler:
+        return complete(build(config["scheduler"], "scheduler"), "scheduler", optimizer=optimizer)
+
+    scheduler(optimizer(model.parameters()))  # says what is wrong with them before there is a folder
     return ImitationTask(
         model,
         loss=build(config["loss"], "loss"),
-        optimizer=lambda weights: complete(build(config["optimizer"], "optimizer"), "optimizer", params=weights),
-        scheduler=lambda optimizer: complete(build(config["scheduler"], "scheduler"), "scheduler", optimizer=optimizer),
+        optimizer=optimizer,
+        scheduler=scheduler,
         scale=scale,
         seed=config["seed"],
     )
+
+
+def _initialise(model: nn.Module, method: str | None, data: ImageData) -> None:
+    if method is None:
+        return
+    batches = data.batches(start=0)
+    image, target = join_sizes(pair for step in range(4 if data.crop_size else 1) for pair in batches.batch(step))[0]
+    inner = model
+    if isinstance(model, Standardised):
+        inner, image, target = model.model, model.standardised_input(image), model.standardised_target(target)
+    if method == "lsuv":
+        lsuv(inner, image)
+    else:
+        contrast(inner, image, target)
 
 
 def _check_fit(model: nn.Module, data: ImageData) -> None:
@@ -200,23 +229,33 @@ def _train(
     last = folder.checkpoint("last")
     resuming = last if last.exists() else None
     # Numbers behind the checkpoint were written by the interrupted run, and are written again.
-    start = torch.load(last, weights_only=True)["global_step"] + 1 if resuming else None
+    start = read_checkpoint(last)["global_step"] + 1 if resuming else 0
     trainer.logger = events = Events(folder.path, config=config, start=start)
     events.open()
-    trainer.fit(task, datamodule=data, ckpt_path=resuming, weights_only=True)
-    if interruption.signal is not None:
-        raise Interrupted(
-            f"stopped after {trainer.global_step} of {trainer.max_steps} steps; "
-            f"to continue: python train.py resume={folder.path}",
-            interruption.signal,
-        )
-    if task.measured_at != trainer.global_step:
-        trainer.validate(task, datamodule=data, verbose=False)
     metrics: dict[str, Any] = {}
-    if trainer.is_global_zero:
-        metrics = _finish(config, folder, trainer, task, data, curves, checkpoints)
+    try:
+        with interruption:
+            trainer.fit(task, datamodule=data, ckpt_path=resuming, weights_only=True)
+            if task.measured_at != trainer.global_step:
+                trainer.validate(task, datamodule=data, verbose=False)
+            if trainer.is_global_zero:
+                metrics = _finish(config, folder, trainer, task, data, curves, checkpoints)
+    except Stop as stop:
+        if not trainer.is_global_zero:  # one of the processes speaks
+            sys.exit(128 + stop.number)
+        raise Interrupted(
+            f"stopped after {checkpoints.last_step} of {trainer.max_steps} steps; "
+            f"to continue: python train.py {_pasteable(f'resume={folder.path}')}",
+            stop.number,
+        ) from None
     trainer.strategy.barrier()
     return metrics
+
+
+def _pasteable(argument: str) -> str:
+    """An override as one types it: a sweep's folder has commas and equals signs, which Hydra reads, or spaces."""
+    key, _, value = argument.partition("=")
+    return argument if re.fullmatch(r"[\w./:-]+", value) else f"\"{key}='{value}'\""
 
 
 def _finish(

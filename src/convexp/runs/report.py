@@ -27,7 +27,7 @@ POOR = 0.1
 def train_mse(model: nn.Module, pairs: Iterable[Pair]) -> float:
     """Mean squared error over all pixels of whole images, on the model's device."""
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
-    error = MeanSquaredError().to(device)
+    error = MeanSquaredError(sync_on_compute=False).to(device)  # one process of several measures
     with torch.no_grad():
         for image, target in pairs:
             error.update(*(part.contiguous() for part in common_center(model(image.to(device)), target.to(device))))
@@ -87,7 +87,7 @@ def warning(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str | None
         advice
         for advice, tried in (
             ("standardise=true", config["standardise"]),
-            ("initialisation=lsuv", config["initialisation"] == "lsuv"),
+            ("initialisation=lsuv", config["initialisation"] is not None),
             ("scheduler=one_cycle optimizer=adam optimizer.lr=1e-2", config["choices"].get("scheduler") == "one_cycle"),
             (f"trainer.max_steps={4 * metrics['steps']}", False),
             ("model=deep", config["choices"].get("model") == "deep"),
@@ -95,6 +95,6 @@ def warning(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str | None
         if not tried
     ]
     return (
-        f"WARNING: the output explains {100 * max(r2, 0):.1f} % of the target's variance on validation images "
+        f"WARNING: the output explains {100 * max(0, r2):.1f} % of the target's variance on validation images "
         f"(R² = {r2:.4f}): it is little more than a constant, however small the loss. Try {', or '.join(untried)}."
     )

@@ -1,0 +1,94 @@
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from convexp.runs import report
+from convexp.runs.folder import RunFolder
+from convexp.training.pairs import Pair
+
+CONFIG = {
+    "standardise": True,
+    "initialisation": "lsuv",
+    "seed": 0,
+    "choices": {"scheduler": "one_cycle", "model": "deep"},
+}
+VALUES = {"step": 9, "train/mse": 1e-4, "val/mse": 2e-4, "val/r2": 0.5, "val/psnr": 37.0, "val/ssim": float("nan")}
+METRICS = {
+    "best": VALUES,
+    "final": {**VALUES, "step": 10, "val/mse": 3e-4},
+    "steps": 10,
+    "seconds": 2.5,
+    "steps_per_second": 4.0,
+    "device": "cpu",
+    "parameters": 9,
+}
+
+
+def metrics(r2):
+    return {"best": {"val/r2": r2}, "steps": 10}
+
+
+def test_the_error_counts_every_pixel_once():
+    model = nn.Conv2d(1, 1, 3, bias=False)
+    nn.init.zeros_(model.weight)
+    # 15 pixels of error 1, and 8 of error 9 (3 squared): their means' mean would be 5.
+    pairs = [
+        Pair(torch.zeros(1, 1, 5, 7), torch.ones(1, 1, 3, 5)),
+        Pair(torch.zeros(1, 1, 4, 6), torch.full((1, 1, 4, 6), 3.0)),
+    ]
+    assert report.train_mse(model, pairs) == pytest.approx((15 * 1 + 8 * 9) / 23)
+
+
+def test_pictures_of_every_kind(tmp_path):
+    pairs = {"a": Pair(torch.rand(1, 3, 17, 23), torch.rand(1, 1, 15, 21))}
+    report.save_pictures(RunFolder(tmp_path), nn.Conv2d(3, 1, 3), pairs, [0, 1], [1.0, 0.5])
+    assert {path.name for path in tmp_path.iterdir()} == {"comparison.png", "kernels.png", "loss.png"}
+    for path in tmp_path.iterdir():
+        with Image.open(path) as picture:
+            assert min(picture.size) > 20
+
+
+def test_a_model_without_kernels_has_no_picture_of_them(tmp_path):
+    pairs = {"a": Pair(torch.rand(1, 1, 17, 23), torch.rand(1, 1, 17, 23))}
+    report.save_pictures(RunFolder(tmp_path), nn.ELU(), pairs, [0], [1.0])
+    assert {path.name for path in tmp_path.iterdir()} == {"comparison.png", "loss.png"}
+
+
+def test_facts():
+    facts = report.facts(nn.Conv2d(1, 2, 3), CONFIG, steps=10, seconds=4.0, device="cpu")
+    assert facts["parameters"] == 20
+    assert facts["steps_per_second"] == 2.5
+    assert facts["seed"] == 0
+    assert facts["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert report.facts(nn.ELU(), CONFIG, steps=0, seconds=0.0, device="cpu")["steps_per_second"] is None
+
+
+def test_the_table_names_numbers_pictures_and_the_command(tmp_path):
+    table = report.table(METRICS, RunFolder("outputs/edges-deep/now"), "outputs").splitlines()
+    assert "  val/mse         2.0000e-04  3.0000e-04" in table
+    assert "  val/ssim               nan         nan" in table
+    assert "  step                     9          10" in table
+    assert any(line.endswith("outputs/edges-deep/now/comparison.png, kernels.png, loss.png") for line in table)
+    assert any(line.endswith("tensorboard --logdir outputs --samples_per_plugin images=1000") for line in table)
+
+
+@pytest.mark.parametrize("r2", [0.1, 0.9])
+def test_a_good_run_is_not_warned_of(r2):
+    assert report.warning(metrics(r2), CONFIG) is None
+
+
+@pytest.mark.parametrize("r2", [0.0999, 0.0, -3.0, float("nan")])
+def test_a_run_that_learned_nothing_is_told_so(r2):
+    warning = report.warning(metrics(r2), CONFIG)
+    assert warning.startswith("WARNING: the output explains ")
+    assert "trainer.max_steps=40" in warning
+    assert "nan %" not in warning
+    assert "-" not in warning.partition("%")[0]
+
+
+def test_only_what_was_not_tried_is_advised():
+    assert report.warning(metrics(0.0), CONFIG).endswith("Try trainer.max_steps=40.")
+    poor = {"standardise": False, "initialisation": None, "choices": {"scheduler": "constant", "model": "single"}}
+    for advice in ("standardise=true", "initialisation=lsuv", "scheduler=one_cycle", "model=deep"):
+        assert advice in report.warning(metrics(0.0), poor)
