@@ -1,0 +1,157 @@
+"""What the README shows is run as it stands there, shrunk to two steps."""
+
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from convexp.images.files import write_image
+from convexp.images.generated import shapes
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(.*)\n((?:.*\n)*?)```$", README, flags=re.MULTILINE)
+COMMANDS = [line for language, text in BLOCKS if language == "bash" for line in text.splitlines()]
+# A snippet whose first line is a path is a file, any other a script.
+FILES = {named[1]: text for _, text in BLOCKS if (named := re.match(r"# (\S+\.(?:py|yaml))\n", text))}
+SCRIPTS = [text for language, text in BLOCKS if language == "python" and text not in FILES.values()]
+(FOLDER,) = (text for language, text in BLOCKS if language == "text")
+
+INSTALLING = ["pip install uv", "pip install -e ."]  # from the network; what they install, test_wheel.py builds
+SMALL = ["data.size=64", "trainer.max_steps=2"]
+(SHOWN_RUN,) = set(re.findall(r"outputs/edges_blur-deep/[\w-]+", README))
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """What the README's commands need: train.py, the files it shows, and a run, made by its first command."""
+    clone = tmp_path_factory.mktemp("clone")
+    shutil.copy(ROOT / "train.py", clone)
+    for path, text in FILES.items():
+        (clone / path).parent.mkdir(parents=True, exist_ok=True)
+        (clone / path).write_text(text, encoding="utf-8")
+    (clone / "photos").mkdir()
+    write_image(shapes(101, 67, seed=1), clone / "photos/shapes.png")
+    runner, *words = shlex.split(COMMANDS[0].removeprefix("uv run "))
+    subprocess.run([sys.executable, runner, *words, *SMALL], cwd=clone, check=True, timeout=300)
+    (made,) = clone.glob("outputs/edges_blur-deep/*")
+    made.rename(clone / SHOWN_RUN)
+    return clone
+
+
+@pytest.fixture
+def here(clone, monkeypatch):
+    monkeypatch.chdir(clone)
+    monkeypatch.syspath_prepend(clone)  # as for any script
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    return clone
+
+
+def train(words, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", *words])
+    runpy.run_path("train.py", run_name="__main__")
+
+
+def finished_runs(clone):
+    return set(clone.glob("outputs/**/metrics.json"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_works(command, here, monkeypatch):
+    before = finished_runs(here)
+    match shlex.split(command, comments=True):
+        case ["pip", "install", *_]:
+            assert command in INSTALLING
+        case ["uv", "run", "pytest"]:
+            tests = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "src/convexp/runs/command.py"]
+            subprocess.run(tests, cwd=ROOT, check=True, timeout=300)  # one doctest that needs no torch
+        case ["tensorboard", *words]:
+            assert "comparison/coffee" in tensorboard_tags(words, here)
+        case ["python", "train.py", resume] if resume.startswith("resume="):
+            finished = here / SHOWN_RUN / "metrics.json"
+            finished.unlink()
+            train([resume], monkeypatch)
+            assert finished.exists()
+        case ["uv", "run", "train.py", *words] | ["python", "train.py", *words]:
+            train([*words, *SMALL], monkeypatch)
+            assert len(finished_runs(here) - before) == (4 if "-m" in words else 1)
+        case _:
+            pytest.fail(f"README.md shows {command!r}, and no test knows how to run it")
+
+
+def tensorboard_tags(words, clone):
+    """What a TensorBoard server with this command line says of its pictures."""
+    program = [Path(sys.executable).with_name("tensorboard"), *words, "--port", "0"]
+    deadline = time.monotonic() + 100
+    with subprocess.Popen(program, cwd=clone, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            address = next(found[0] for line in server.stderr if (found := re.search(r"http://localhost:\d+/", line)))
+            tags = "{}"
+            while tags.strip() == "{}" and time.monotonic() < deadline:  # it answers before it has read the events
+                time.sleep(0.5)
+                with urllib.request.urlopen(f"{address}data/plugin/images/tags", timeout=30) as answer:
+                    tags = answer.read().decode()
+            return tags
+        finally:
+            server.kill()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_works(script, here):
+    names = {}
+    exec(script, names)
+    assert names["output"].isfinite().all()
+
+
+def test_a_run_leaves_what_is_shown(clone):
+    folder = clone / SHOWN_RUN
+    shown = [line.split()[0] for line in FOLDER.splitlines()]
+    left = {path for path in folder.rglob("*") if path.is_file()}
+    assert left == {path for name in shown for path in folder.glob(name)}
+    assert all(list(folder.glob(name)) for name in shown)
+
+
+def test_every_block_is_run():
+    assert {language for language, _ in BLOCKS} == {"bash", "python", "yaml", "text"}
+    assert len(BLOCKS) == README.count("\n```") / 2
+    assert all(text in FILES.values() for language, text in BLOCKS if language == "yaml")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "uv run train.py model=deep target=edges_blur",
+        "uv run pytest",
+        "pip install -e .",
+        "python train.py model=deep target=edges_blur",
+        "python train.py -m model=single,deep optimizer.lr=1e-3,1e-2",
+        "tensorboard --logdir outputs --samples_per_plugin images=1000",
+    ],
+)
+def test_a_promised_command_is_shown(command):
+    assert command in [shown.partition("  #")[0].rstrip() for shown in COMMANDS]
+
+
+def test_the_tests_run_as_the_readme_says():
+    assert "step uv run pytest\n" in (ROOT / ".ci/run").read_text()
+
+
+def test_every_choice_is_shown():
+    for group in (path for path in (ROOT / "configs").iterdir() if path.is_dir() and path.name != "hydra"):
+        if choices := {path.stem for path in group.glob("*.yaml")}:
+            (row,) = re.findall(rf"^\| `{group.name}`.*?\|(.*)\|$", README, flags=re.MULTILINE)
+            assert choices <= set(re.findall(r"`(\w+)`", row))
+
+
+def test_every_link_leads_somewhere():
+    links = [link for link in re.findall(r"\]\((.*?)\)", README) if not link.startswith("http")]
+    assert "scripts/readme.jpg" in links
+    assert all((ROOT / link).is_file() for link in links)
+    assert (ROOT / "scripts/readme.jpg").stat().st_size < 300_000
