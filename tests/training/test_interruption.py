@@ -70,6 +70,20 @@ def test_no_other_validation_comes(task_of, train, checkpoints):
     assert task.measured_at == 0
 
 
+def test_a_signal_between_two_steps_lets_the_next_one_end(task_of, train, checkpoints):
+    """Where Lightning's own handler of SIGTERM would leave without a checkpoint."""
+
+    class Late(L.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 3:
+                signal.raise_signal(signal.SIGTERM)
+
+    interruption = Interruption(checkpoints)
+    with pytest.raises(Stop), interruption:
+        train(task_of(), 7, callbacks=[checkpoints, interruption, Late()])
+    assert torch.load(checkpoints.last, weights_only=True)["global_step"] == 4
+
+
 def test_outside_of_the_steps_a_signal_stops_at_once(checkpoints):
     with pytest.raises(Stop), Interruption(checkpoints):
         signal.raise_signal(signal.SIGTERM)
