@@ -22,7 +22,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from convexp.images.alignment import common_center
 from convexp.runs.config import checked
-from convexp.runs.experiment import make_data, make_task, make_trainer, run, with_channels
+from convexp.runs.experiment import run
+from convexp.runs.parts import make_data, make_task, make_trainer, with_channels
 from convexp.runs.quiet import quiet
 from convexp.training.callbacks import Curves
 from convexp.training.checkpoints import Checkpoints

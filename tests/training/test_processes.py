@@ -27,11 +27,12 @@ SETTINGS = [
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns_of_batches_twice_as_large(tmp_path):
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+def test_two_processes_learn_what_one_learns_of_batches_twice_as_large(tmp_path, strategy):
     process = subprocess.run(
         [
             *[sys.executable, "-m", "convexp.runs.command", *SETTINGS, f"outputs={tmp_path}"],
-            *["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"],
+            *[f"trainer.strategy={strategy}", "trainer.accelerator=cpu", "trainer.devices=2"],
         ],
         capture_output=True,
         text=True,

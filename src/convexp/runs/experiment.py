@@ -1,40 +1,36 @@
 """An experiment: the one place that knows all the parts, from the configuration to the metrics."""
 
+import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from convexp.errors import ConvexpError
-from convexp.images.alignment import common_center
-from convexp.models import Standardised, receptive_field
-from convexp.models.initialisation import contrast, lsuv
-from convexp.models.standardised import mean_and_std
 from convexp.runs import report
-from convexp.runs.construction import build, complete
 from convexp.runs.events import Events
 from convexp.runs.filter import read_checkpoint
 from convexp.runs.folder import RunFolder
+from convexp.runs.parts import check_fit, make_data, make_task, make_trainer, with_channels
+from convexp.runs.processes import in_processes
 from convexp.runs.quiet import quiet
 from convexp.training.callbacks import Curves, Pictures
 from convexp.training.checkpoints import Checkpoints
 from convexp.training.data import ImageData
 from convexp.training.interruption import Interruption, Stop
-from convexp.training.pairs import join_sizes
 from convexp.training.progress import Progress
 from convexp.training.task import ImitationTask
 
 # The processes of one run agree on its folder through their environment.
 _FOLDER_VARIABLE = "CONVEXP_RUN_FOLDER"
+
+# A process that a signal ends has an exit status of so much more than the signal's number.
+_SIGNALLED = 128
 
 
 class Interrupted(KeyboardInterrupt):
@@ -68,12 +64,14 @@ def run(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
     trainer, data = make_trainer(config), make_data(config)
     config = with_channels(config, data)
     task = make_task(config, data)
-    _check_fit(task.model, data)
+    check_fit(task.model, data)
     if trainer.is_global_zero:
         folder = RunFolder.create(place)
         folder.write_config(config)
         os.environ[_FOLDER_VARIABLE] = str(folder.path)
     folder = RunFolder(os.environ[_FOLDER_VARIABLE])
+    if config["trainer"]["strategy"] == "ddp_spawn":
+        return _spawn(config, folder, trainer.num_devices)
     return _train(config, folder, trainer, task, data)
 
 
@@ -93,123 +91,28 @@ def resume(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
     """
     folder.require_unfinished()
     quiet()
-    trainer, data = make_trainer(config), make_data(config)
+    trainer = make_trainer(config)
+    if config["trainer"]["strategy"] == "ddp_spawn":
+        return _spawn(config, folder, trainer.num_devices)
+    data = make_data(config)
     return _train(config, folder, trainer, make_task(config, data), data)
 
 
-def make_trainer(config: Mapping[str, Any]) -> L.Trainer:
-    """A trainer without callbacks and logger."""
-    # A GPU then repeats itself bit for bit, as the CPU does.
-    torch.backends.cudnn.deterministic = True
-    arguments = dict(config["trainer"])
-    arguments["val_check_interval"] = min(arguments["val_check_interval"], arguments["max_steps"])
+def _spawn(config: Mapping[str, Any], folder: RunFolder, count: int) -> dict[str, Any]:
+    status = in_processes(_share, config, folder.path, count=count)
+    if status >= _SIGNALLED:
+        raise Interrupted(f"stopped; to continue: {_command_to_resume(folder)}", status - _SIGNALLED)
+    if status:
+        raise ConvexpError("one of the run's processes failed and ended the others; it says above why")
+    return json.loads(folder.metrics.read_text())
+
+
+def _share(config: Mapping[str, Any], path: Path) -> None:
+    """One process's share of a run: its folder is there, and Lightning finds the other processes."""
     try:
-        return L.Trainer(
-            **arguments,
-            max_epochs=-1,
-            check_val_every_n_epoch=None,
-            num_sanity_val_steps=-1,  # measures the start, too
-            use_distributed_sampler=False,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-        )
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        machine = " ".join(f"trainer.{key}={arguments.get(key)}" for key in ("accelerator", "devices", "precision"))
-        message = " ".join(str(error).split())
-        raise ConvexpError(f"{machine}: {message}; trainer=auto takes what this machine has") from error
-
-
-def make_data(config: Mapping[str, Any]) -> ImageData:
-    """Images and what the target makes of them."""
-    operator = build(config["target"], "target")
-    data = complete(build(config["data"], "data"), "data", operator=operator, seed=config["seed"])
-    if not isinstance(data, ImageData):
-        raise ConvexpError(f"data={config['data']['_target_']} is no convexp.training.ImageData")
-    data.setup()
-    return data
-
-
-def with_channels(config: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
-    """The configuration with the model's channels, as data and target have them, unless the model is complete."""
-    node = config["model"]
-    if node.get("_partial_"):
-        pair = next(iter(data.train_pairs.values()))
-        node = {"in_channels": pair.input.shape[1], "out_channels": pair.target.shape[1], **node}
-    return {**config, "model": node}
-
-
-def make_task(config: Mapping[str, Any], data: ImageData) -> ImitationTask:
-    """The initialised model with its loss, optimizer and schedule."""
-    torch.manual_seed(config["seed"])
-    model = complete(build(config["model"], "model"), "model")
-    if not isinstance(model, nn.Module):
-        raise ConvexpError(f"model={config['model']['_target_']} is no torch.nn.Module")
-    scale = 1.0
-    if config["standardise"]:
-        pairs = data.train_pairs.values()
-        mean, std = mean_and_std(pair.input for pair in pairs)
-        _, scale = mean_and_std(pair.target for pair in pairs)
-        offset = min(pair.target.min().item() for pair in pairs)
-        model = Standardised(model, mean=mean, std=std, offset=offset, scale=scale)
-    _initialise(model, config["initialisation"], data)
-    if config["compile"]:
-        model.compile()
-
-    def optimizer(weights: Iterable[nn.Parameter]) -> Optimizer:
-        return complete(build(config["optimizer"], "optimizer"), "optimizer", params=weights)
-
-    def scheduler(optimizer: Optimizer) -> LRScheduler:
-        return complete(build(config["scheduler"], "scheduler"), "scheduler", optimizer=optimizer)
-
-    scheduler(optimizer(model.parameters()))  # says what is wrong with them before there is a folder
-    return ImitationTask(
-        model,
-        loss=build(config["loss"], "loss"),
-        optimizer=optimizer,
-        scheduler=scheduler,
-        scale=scale,
-        seed=config["seed"],
-    )
-
-
-def _initialise(model: nn.Module, method: str | None, data: ImageData) -> None:
-    if method is None:
-        return
-    batches = data.batches(start=0)
-    image, target = join_sizes(pair for step in range(4 if data.crop_size else 1) for pair in batches.batch(step))[0]
-    inner = model
-    if isinstance(model, Standardised):
-        inner, image, target = model.model, model.standardised_input(image), model.standardised_target(target)
-    if method == "lsuv":
-        lsuv(inner, image)
-    else:
-        contrast(inner, image, target)
-
-
-def _check_fit(model: nn.Module, data: ImageData) -> None:
-    """Runs the model on the smallest images that it will meet, before anything is written."""
-    whole = {**data.val_pairs, **({} if data.crop_size else data.train_pairs)}
-    met = list(whole.items())
-    if data.crop_size:
-        met.append((f"a crop of data.crop_size={data.crop_size}", data.batches(start=0).batch(0)[0]))
-    name, pair = min(met, key=lambda item: min(item[1].input.shape[-2:]))
-    height, width = pair.input.shape[-2:]
-    try:
-        with torch.no_grad():
-            output = model(pair.input[:1])
-    except RuntimeError as error:
-        field = receptive_field(model)
-        if height < field[0] or width < field[1]:
-            raise ConvexpError(
-                f"{name} is {height}×{width}, smaller than the model's receptive field of {field[0]}×{field[1]}; "
-                "use larger images or crops, or a smaller model"
-            ) from error
-        raise ConvexpError(
-            f"the model fails on {name}, {tuple(pair.input.shape)}: {' '.join(str(error).split())}"
-        ) from error
-    common_center(output, pair.target[:1])  # says what to do if the channels differ
+        resume({**config, "trainer": {**config["trainer"], "strategy": "ddp"}}, RunFolder(path))
+    except Interrupted as interrupted:
+        sys.exit(_SIGNALLED + interrupted.number)
 
 
 def _train(
@@ -242,20 +145,21 @@ def _train(
                 metrics = _finish(config, folder, trainer, task, data, curves, checkpoints)
     except Stop as stop:
         if not trainer.is_global_zero:  # one of the processes speaks
-            sys.exit(128 + stop.number)
+            sys.exit(_SIGNALLED + stop.number)
         raise Interrupted(
             f"stopped after {checkpoints.last_step} of {trainer.max_steps} steps; "
-            f"to continue: python train.py {_pasteable(f'resume={folder.path}')}",
+            f"to continue: {_command_to_resume(folder)}",
             stop.number,
         ) from None
     trainer.strategy.barrier()
     return metrics
 
 
-def _pasteable(argument: str) -> str:
-    """An override as one types it: a sweep's folder has commas and equals signs, which Hydra reads, or spaces."""
-    key, _, value = argument.partition("=")
-    return argument if re.fullmatch(r"[\w./:-]+", value) else f"\"{key}='{value}'\""
+def _command_to_resume(folder: RunFolder) -> str:
+    """The command as one types it: a sweep's folder has commas and equals signs, which Hydra reads, or spaces."""
+    path = str(folder.path)
+    plain = re.fullmatch(r"[\w./:-]+", path)
+    return f"python train.py resume={path}" if plain else f"python train.py \"resume='{path}'\""
 
 
 def _finish(

@@ -7,7 +7,8 @@ import warnings
 
 def quiet() -> None:
     """Turns remarks off that do not apply here, or come twice."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # hardware found, tips, and what stopped training
+    for package in ("lightning.pytorch", "lightning.fabric"):  # hardware found, processes joined, tips
+        logging.getLogger(package).setLevel(logging.ERROR)
     for message in (
         "The '.*_dataloader' does not have many workers",  # cutting a crop is faster than handing it over
         "The `.*_dataloader` does not have many workers",

@@ -1,0 +1,140 @@
+"""The parts of a run, each made from the configuration: trainer, data, task."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from convexp.errors import ConvexpError
+from convexp.images.alignment import common_center
+from convexp.models import Standardised, receptive_field
+from convexp.models.initialisation import contrast, lsuv
+from convexp.models.standardised import mean_and_std
+from convexp.runs.construction import build, complete
+from convexp.training.data import ImageData
+from convexp.training.pairs import join_sizes
+from convexp.training.task import ImitationTask
+
+
+def make_trainer(config: Mapping[str, Any]) -> L.Trainer:
+    """A trainer without callbacks and logger."""
+    # A GPU then repeats itself bit for bit, as the CPU does.
+    torch.backends.cudnn.deterministic = True
+    arguments = dict(config["trainer"])
+    arguments["val_check_interval"] = min(arguments["val_check_interval"], arguments["max_steps"])
+    try:
+        return L.Trainer(
+            **arguments,
+            max_epochs=-1,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=-1,  # measures the start, too
+            use_distributed_sampler=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        machine = " ".join(f"trainer.{key}={arguments.get(key)}" for key in ("accelerator", "devices", "precision"))
+        message = " ".join(str(error).split())
+        raise ConvexpError(f"{machine}: {message}; trainer=auto takes what this machine has") from error
+
+
+def make_data(config: Mapping[str, Any]) -> ImageData:
+    """Images and what the target makes of them."""
+    operator = build(config["target"], "target")
+    data = complete(build(config["data"], "data"), "data", operator=operator, seed=config["seed"])
+    if not isinstance(data, ImageData):
+        raise ConvexpError(f"data={config['data']['_target_']} is no convexp.training.ImageData")
+    data.setup()
+    return data
+
+
+def with_channels(config: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
+    """The configuration with the model's channels, as data and target have them, unless the model is complete."""
+    node = config["model"]
+    if node.get("_partial_"):
+        pair = next(iter(data.train_pairs.values()))
+        node = {"in_channels": pair.input.shape[1], "out_channels": pair.target.shape[1], **node}
+    return {**config, "model": node}
+
+
+def make_task(config: Mapping[str, Any], data: ImageData) -> ImitationTask:
+    """The initialised model with its loss, optimizer and schedule."""
+    torch.manual_seed(config["seed"])
+    model = complete(build(config["model"], "model"), "model")
+    if not isinstance(model, nn.Module):
+        raise ConvexpError(f"model={config['model']['_target_']} is no torch.nn.Module")
+    scale = 1.0
+    if config["standardise"]:
+        pairs = data.train_pairs.values()
+        mean, std = mean_and_std(pair.input for pair in pairs)
+        _, scale = mean_and_std(pair.target for pair in pairs)
+        offset = min(pair.target.min().item() for pair in pairs)
+        model = Standardised(model, mean=mean, std=std, offset=offset, scale=scale)
+    _initialise(model, config["initialisation"], data)
+    if config["compile"]:
+        model.compile()
+
+    def optimizer(weights: Iterable[nn.Parameter]) -> Optimizer:
+        return complete(build(config["optimizer"], "optimizer"), "optimizer", params=weights)
+
+    def scheduler(optimizer: Optimizer) -> LRScheduler:
+        return complete(build(config["scheduler"], "scheduler"), "scheduler", optimizer=optimizer)
+
+    scheduler(optimizer(model.parameters()))  # says what is wrong with them before there is a folder
+    return ImitationTask(
+        model,
+        loss=build(config["loss"], "loss"),
+        optimizer=optimizer,
+        scheduler=scheduler,
+        scale=scale,
+        seed=config["seed"],
+    )
+
+
+def _initialise(model: nn.Module, method: str | None, data: ImageData) -> None:
+    if method is None:
+        return
+    batches = data.batches(start=0)
+    image, target = join_sizes(pair for step in range(4 if data.crop_size else 1) for pair in batches.batch(step))[0]
+    inner = model
+    if isinstance(model, Standardised):
+        inner, image, target = model.model, model.standardised_input(image), model.standardised_target(target)
+    if method == "lsuv":
+        lsuv(inner, image)
+    else:
+        contrast(inner, image, target)
+
+
+def check_fit(model: nn.Module, data: ImageData) -> None:
+    """Runs the model on the smallest images that it will meet.
+
+    Raises:
+        ConvexpError: If they are too small for it, or its output does not fit the target.
+    """
+    whole = {**data.val_pairs, **({} if data.crop_size else data.train_pairs)}
+    met = list(whole.items())
+    if data.crop_size:
+        met.append((f"a crop of data.crop_size={data.crop_size}", data.batches(start=0).batch(0)[0]))
+    name, pair = min(met, key=lambda item: min(item[1].input.shape[-2:]))
+    height, width = pair.input.shape[-2:]
+    try:
+        with torch.no_grad():
+            output = model(pair.input[:1])
+    except RuntimeError as error:
+        field = receptive_field(model)
+        if height < field[0] or width < field[1]:
+            raise ConvexpError(
+                f"{name} is {height}×{width}, smaller than the model's receptive field of {field[0]}×{field[1]}; "
+                "use larger images or crops, or a smaller model"
+            ) from error
+        raise ConvexpError(
+            f"the model fails on {name}, {tuple(pair.input.shape)}: {' '.join(str(error).split())}"
+        ) from error
+    common_center(output, pair.target[:1])  # says what to do if the channels differ
