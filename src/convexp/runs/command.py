@@ -23,8 +23,6 @@ _WANTS_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 def train() -> None:
     """Runs the training command on `sys.argv`; what a user can mend is one line and exit status 1."""
-    # Beside another busy program, OpenMP's threads wait for each other in a spin: a step is then ten times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.path.append(str(Path.cwd()))  # a user's own operators and models lie where the command is typed
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a report of its own and hides the exception
     try:
