@@ -67,7 +67,7 @@ MISTAKES = {
     "negative size": (["data.size=-5"], "data.size=-5: must be a whole number ≥ 1 or null"),
     "negative steps": (["trainer.max_steps=-1"], "trainer.max_steps=-1: must be a whole number ≥ 1"),
     "fraction of a step": (["trainer.max_steps=1.5"], "trainer.max_steps=1.5: must be a whole number ≥ 1"),
-    "no seed": (["seed=null"], "seed=null: must be a whole number ≥ 0"),
+    "no seed": (["seed=null"], "seed=null: must be a whole number from 0 to 4294967295"),
     "empty value": (["outputs="], "outputs=: must be text"),
     "unknown group": (["modle=deep"], "modle=deep: there is no such key; did you mean model?; --help lists all keys"),
     "unknown key": (

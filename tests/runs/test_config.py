@@ -85,8 +85,8 @@ def test_the_defaults_are_plain_and_resolved():
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("seed", None, "seed=null: must be a whole number ≥ 0"),
-        ("seed", True, "seed=true: must be a whole number ≥ 0"),
+        ("seed", None, "seed=null: must be a whole number from 0 to 4294967295"),
+        ("seed", True, "seed=true: must be a whole number from 0 to 4294967295"),
         ("optimizer.lr", float("nan"), "optimizer.lr=nan: must be a number > 0"),
         ("optimizer.lr", {"a": 1}, "optimizer.lr={'a': 1}: must be a number > 0"),
         ("model.kernel_size", [3, 0], "model.kernel_size=[3, 0]: must be a whole number ≥ 1 or a list, each entry a"),

@@ -26,7 +26,7 @@ METRICS = {
 
 
 def metrics(r2):
-    return {"best": {"val/r2": r2}, "steps": 10}
+    return {"best": {"val/r2": r2, "step": 10}, "final": {"val/r2": r2}, "steps": 10}
 
 
 def test_the_error_counts_every_pixel_once():
@@ -78,13 +78,20 @@ def test_a_good_run_is_not_warned_of(r2):
     assert report.warning(metrics(r2), CONFIG) is None
 
 
-@pytest.mark.parametrize("r2", [0.0999, 0.0, -3.0, float("nan")])
+@pytest.mark.parametrize("r2", [0.0999, 0.0, -0.5, float("nan")])
 def test_a_run_that_learned_nothing_is_told_so(r2):
     warning = report.warning(metrics(r2), CONFIG)
     assert warning.startswith("WARNING: the output explains ")
     assert "trainer.max_steps=40" in warning
     assert "nan %" not in warning
     assert "-" not in warning.partition("%")[0]
+
+
+@pytest.mark.parametrize(("best", "final"), [(0.34, -0.2), (0.9, 0.05), (-3.0, -8e12)])
+def test_a_run_that_collapsed_is_told_to_slow_down(best, final):
+    told = report.warning({"best": {"val/r2": best, "step": 0}, "final": {"val/r2": final}, "steps": 15}, CONFIG)
+    assert told.startswith(f"WARNING: the run has collapsed: R² on validation images was {best:.4g} at step 0 and is")
+    assert "Try a smaller optimizer.lr" in told
 
 
 def test_only_what_was_not_tried_is_advised():

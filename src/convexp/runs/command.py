@@ -28,7 +28,7 @@ def train() -> None:
     try:
         _application()
     except KeyboardInterrupt as interruption:
-        print(f"\nconvexp: {interruption or 'stopped before the first step; nothing was written'}", file=sys.stderr)
+        print(f"\nconvexp: {str(interruption) or 'stopped before the first step'}", file=sys.stderr)
         sys.exit(128 + getattr(interruption, "number", signal.SIGINT))
     except Exception as error:
         if _WANTS_TRACEBACK or not mendable(error):

@@ -39,11 +39,11 @@ def number(*, above: float = -math.inf, at_least: float = -math.inf, at_most: fl
     return Rule(f"a number {words}".strip(), accepts)
 
 
-def integer(*, at_least: int) -> Rule:
-    """A whole number."""
+def integer(*, at_least: int, at_most: int = 2**63 - 1) -> Rule:
+    """A whole number; more than 63 bits are too many for torch."""
     return Rule(
-        f"a whole number ≥ {at_least}",
-        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= at_least,
+        f"a whole number ≥ {at_least}" if at_most == 2**63 - 1 else f"a whole number from {at_least} to {at_most}",
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and at_least <= value <= at_most,
     )
 
 
@@ -113,13 +113,13 @@ RULES: Mapping[str, Rule] = {
     "accelerator": choice("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
     "devices": COUNT | choice("auto"),
     "strategy": choice("auto", "ddp", "ddp_spawn"),
-    "precision": choice("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true"),
+    "precision": choice("32-true", "bf16-mixed", "16-mixed"),
     "max_steps": COUNT,
     "gradient_clip_val": POSITIVE | NULL,
     "log_every_n_steps": COUNT,
     "val_check_interval": COUNT,
     # the run
-    "seed": integer(at_least=0),
+    "seed": integer(at_least=0, at_most=2**32 - 1),
     "standardise": BOOLEAN,
     "initialisation": choice("lsuv", "contrast") | NULL,
     "compile": BOOLEAN,

@@ -75,6 +75,18 @@ def _path(built: object) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
+def untrusted(node: object) -> set[str]:
+    """The packages that `allow` has to name before `require_trust` takes a configuration."""
+    if isinstance(node, list):
+        return {package for entry in cast("list[object]", node) for package in untrusted(entry)}
+    if not isinstance(node, dict):
+        return set()
+    mapping = cast("dict[str, object]", node)
+    path = str(mapping.get("_target_", ""))
+    own = {path.partition(".")[0]} if path and not _within(path, TRUSTED) else set[str]()
+    return own.union(*(untrusted(value) for value in mapping.values()))
+
+
 def require_trust(node: object, *, allow: Sequence[str] = ()) -> None:
     """Refuses a configuration that would build anything but classes of trusted packages.
 

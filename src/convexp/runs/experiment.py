@@ -13,10 +13,11 @@ import torch
 
 from convexp.errors import ConvexpError
 from convexp.runs import report
+from convexp.runs.construction import untrusted
 from convexp.runs.events import Events
 from convexp.runs.filter import read_checkpoint
 from convexp.runs.folder import RunFolder
-from convexp.runs.parts import check_fit, make_data, make_task, make_trainer, with_channels
+from convexp.runs.parts import make_data, make_task, make_trainer, with_channels
 from convexp.runs.processes import in_processes
 from convexp.runs.quiet import quiet
 from convexp.training.callbacks import Curves, Pictures
@@ -64,7 +65,6 @@ def run(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
     trainer, data = make_trainer(config), make_data(config)
     config = with_channels(config, data)
     task = make_task(config, data)
-    check_fit(task.model, data)
     if trainer.is_global_zero:
         folder = RunFolder.create(place)
         folder.write_config(config)
@@ -101,7 +101,7 @@ def resume(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
 def _spawn(config: Mapping[str, Any], folder: RunFolder, count: int) -> dict[str, Any]:
     status = in_processes(_share, config, folder.path, count=count)
     if status >= _SIGNALLED:
-        raise Interrupted(f"stopped; to continue: {_command_to_resume(folder)}", status - _SIGNALLED)
+        raise Interrupted(f"stopped; to continue: {_command_to_resume(folder, config)}", status - _SIGNALLED)
     if status:
         raise ConvexpError("one of the run's processes failed and ended the others; it says above why")
     return json.loads(folder.metrics.read_text())
@@ -148,18 +148,19 @@ def _train(
             sys.exit(_SIGNALLED + stop.number)
         raise Interrupted(
             f"stopped after {checkpoints.last_step} of {trainer.max_steps} steps; "
-            f"to continue: {_command_to_resume(folder)}",
+            f"to continue: {_command_to_resume(folder, config)}",
             stop.number,
         ) from None
     trainer.strategy.barrier()
     return metrics
 
 
-def _command_to_resume(folder: RunFolder) -> str:
+def _command_to_resume(folder: RunFolder, config: Mapping[str, Any]) -> str:
     """The command as one types it: a sweep's folder has commas and equals signs, which Hydra reads, or spaces."""
-    path = str(folder.path)
+    path, own = str(folder.path), ",".join(sorted(untrusted(dict(config))))
     plain = re.fullmatch(r"[\w./:-]+", path)
-    return f"python train.py resume={path}" if plain else f"python train.py \"resume='{path}'\""
+    command = f"python train.py resume={path}" if plain else f"python train.py \"resume='{path}'\""
+    return f"{command} 'allow=[{own}]'" if own else command
 
 
 def _finish(

@@ -77,6 +77,7 @@ def make_task(config: Mapping[str, Any], data: ImageData) -> ImitationTask:
         _, scale = mean_and_std(pair.target for pair in pairs)
         offset = min(pair.target.min().item() for pair in pairs)
         model = Standardised(model, mean=mean, std=std, offset=offset, scale=scale)
+    check_fit(model, data)
     _initialise(model, config["initialisation"], data)
     if config["compile"]:
         model.compile()
@@ -116,7 +117,7 @@ def check_fit(model: nn.Module, data: ImageData) -> None:
     """Runs the model on the smallest images that it will meet.
 
     Raises:
-        ConvexpError: If they are too small for it, or its output does not fit the target.
+        ConvexpError: If they are too small for it, it changes their scale, or its output does not fit the target.
     """
     whole = {**data.val_pairs, **({} if data.crop_size else data.train_pairs)}
     met = list(whole.items())
@@ -127,7 +128,8 @@ def check_fit(model: nn.Module, data: ImageData) -> None:
     try:
         with torch.no_grad():
             output = model(pair.input[:1])
-    except RuntimeError as error:
+            twice = model(torch.cat([pair.input[:1]] * 2, dim=2))
+    except Exception as error:  # a user's model may raise anything
         field = receptive_field(model)
         if height < field[0] or width < field[1]:
             raise ConvexpError(
@@ -137,4 +139,9 @@ def check_fit(model: nn.Module, data: ImageData) -> None:
         raise ConvexpError(
             f"the model fails on {name}, {tuple(pair.input.shape)}: {' '.join(str(error).split())}"
         ) from error
+    if twice.shape[2] - output.shape[2] != height:
+        raise ConvexpError(
+            f"the model makes {output.shape[2]} rows of {height} and {twice.shape[2]} of {2 * height}: it changes the "
+            "scale, and its output cannot be laid over the target; use stride 1 and no pooling"
+        )
     common_center(output, pair.target[:1])  # says what to do if the channels differ

@@ -65,7 +65,7 @@ def table(metrics: Mapping[str, Any], folder: RunFolder, outputs: str) -> str:
     """The closing words in the terminal."""
     best, final = metrics["best"], metrics["final"]
     lines = ["", f"{'':16}{'best':>12}{'last':>12}"]
-    rows = {"step": "d", "train/mse": ".4e", "val/mse": ".4e", "val/r2": ".4f", "val/psnr": ".2f", "val/ssim": ".4f"}
+    rows = {"step": "d", "train/mse": ".4e", "val/mse": ".4e", "val/r2": ".4g", "val/psnr": ".2f", "val/ssim": ".4f"}
     lines += [f"  {key:14}{best[key]:12{form}}{final[key]:12{form}}" for key, form in rows.items()]
     lines += [
         "",
@@ -79,10 +79,15 @@ def table(metrics: Mapping[str, Any], folder: RunFolder, outputs: str) -> str:
 
 
 def warning(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    """What to say loudly if the model learned next to nothing, however small its loss is."""
-    r2 = metrics["best"]["val/r2"]
+    """What to say loudly if the model learned next to nothing, however small its loss is, or forgot what it knew."""
+    r2, best = metrics["final"]["val/r2"], metrics["best"]["val/r2"]
     if r2 >= POOR:
         return None
+    if best >= POOR or r2 < -1:
+        return (
+            f"WARNING: the run has collapsed: R² on validation images was {best:.4g} at step {metrics['best']['step']} "
+            f"and is {r2:.4g} at the end. Try a smaller optimizer.lr or trainer.gradient_clip_val=1."
+        )
     untried = [
         advice
         for advice, tried in (

@@ -53,8 +53,11 @@ def make_pair(name: str, image: Tensor, operator: Callable[[Tensor], object]) ->
 
 
 def _channels_last(images: Tensor) -> Tensor:
-    # More than halves a training step of a stack with few channels on the CPU.
-    return images.contiguous(memory_format=torch.channels_last)
+    # More than halves a training step of a stack with few channels on the CPU. Of one channel the order in memory is
+    # both, and a convolution goes by the strides.
+    _, channels, height, width = images.shape
+    images = images.contiguous(memory_format=torch.channels_last)
+    return images.as_strided(images.shape, (channels * height * width, 1, channels * width, channels))
 
 
 def crop(pair: Pair, top: int, left: int, size: int) -> Pair:
