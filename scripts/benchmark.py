@@ -12,6 +12,8 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -87,7 +89,7 @@ def lightning_loop(config: dict[str, Any]) -> float:
 
 def whole_run(config: dict[str, Any]) -> float:
     """Seconds of the same steps in a run as users have it, with validation and pictures too."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
         return run(config, Path(folder) / "run")["seconds"]
 
 
