@@ -7,7 +7,7 @@ from torch import nn
 
 from convexp.errors import ConvexpError
 from convexp.operators import Pipeline
-from convexp.runs.construction import build, complete, require_trust
+from convexp.runs.construction import build, complete, require_trust, untrusted
 
 
 @pytest.fixture
@@ -194,3 +194,14 @@ def test_an_allowed_package_opens_no_other(mypackage, name):
 def test_a_package_of_a_longer_name_is_another():
     with pytest.raises(ConvexpError, match=r"mypackage_evil\.Net is refused"):
         require_trust({"_target_": "mypackage_evil.Net"}, allow=["mypackage"])
+
+
+def test_untrusted_names_what_allow_has_to():
+    config = {
+        "target": {"_target_": "mine.posterise", "_partial_": True},
+        "model": {"_target_": "convexp.models.Stack", "activation": {"_target_": "ours.nets.Wave"}},
+        "stages": [{"_target_": "torch.nn.ELU"}, {"_target_": "mine.other"}],
+        "seed": 0,
+    }
+    assert untrusted(config) == {"mine", "ours"}
+    assert untrusted({"model": {"_target_": "torch.nn.Conv2d"}}) == set()
