@@ -1,0 +1,42 @@
+"""The best linear filter: what any model has to beat to be worth its non-linearity."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from convexp.exact.layer import parts_of
+from convexp.exact.least_squares import solve
+from convexp.exact.statistics import gather
+from convexp.exact.strips import Two
+
+MOST_UNKNOWNS = 1500
+
+
+def best_linear_filter(pairs: Sequence[Sequence[Tensor]], *, field: Two) -> nn.Conv2d:
+    """The convolution with bias and the least mean squared error on images and targets.
+
+    Args:
+        pairs: Images (B, C, H, W) and targets (B, O, H', W').
+        field: Height and width of the kernel, as a model's receptive field has them. It is cut, around its centre, to
+            what the smallest image holds and to 1500 unknowns for each output.
+
+    Returns:
+        A valid convolution; its weights need no gradient.
+    """
+    channels, outputs = pairs[0][0].shape[1], pairs[0][1].shape[1]
+    affordable = int((MOST_UNKNOWNS / channels) ** 0.5)
+    height, width = (
+        _cut(side, min(affordable, *(image.shape[dim] for image, _ in pairs)))
+        for side, dim in zip(field, (2, 3), strict=True)
+    )
+    layer = nn.Conv2d(channels, outputs, (height, width)).requires_grad_(False)
+    weight, bias = parts_of(solve(gather(layer, pairs)).weights, layer)
+    layer.weight.copy_(weight)
+    assert layer.bias is not None
+    layer.bias.copy_(bias)
+    return layer
+
+
+def _cut(side: int, most: int) -> int:
+    """The largest side up to `most` that is smaller by an even number, so that it keeps its centre."""
+    return side if side <= most else max(most - (side - most) % 2, 1)
