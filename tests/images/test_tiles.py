@@ -6,7 +6,7 @@ import torch
 from convexp.errors import ConvexpError
 from convexp.images.colours import BLUE, NOT_FINITE, RED
 from convexp.images.layout import FRAME
-from convexp.images.tiles import GAP, MARGIN, feature_tiles, kernel_sheet, kernel_tiles
+from convexp.images.tiles import GAP, MARGIN, KernelComparison, feature_tiles, kernel_sheet, kernel_tiles
 
 
 def at(picture, top, left):
@@ -15,6 +15,20 @@ def at(picture, top, left):
 
 def count(picture, colour):
     return int((picture == torch.tensor(colour, dtype=torch.uint8).view(3, 1, 1)).all(dim=0).count_nonzero())
+
+
+def panels(picture):
+    """Return what is inside the frames of all large tiles, in reading order."""
+    grey = (picture == torch.tensor(FRAME, dtype=torch.uint8).view(3, 1, 1)).all(dim=0)
+    found = []
+    for top, left in grey.nonzero().tolist():
+        across, down = grey[top, left:], grey[top:, left]
+        # A corner: lines to the right and down, none to the left and up; longer than the scales are high.
+        if not (across[:50].all() and down[:50].all()) or grey[top - 1, left] or grey[top, left - 1]:
+            continue
+        width, height = (int((~line).nonzero()[0]) if not line.all() else len(line) for line in (across, down))
+        found.append(picture[:, top + 1 : top + height - 1, left + 1 : left + width - 1])
+    return found
 
 
 def corner_pixels(picture, pixel, rows, columns, gap=GAP):
@@ -138,6 +152,79 @@ def test_a_sheet_shows_every_layer():
     assert sheet.shape[2] > alone.shape[2]
 
 
+def kernel_comparison(learned, optimal, *, truth=None):
+    return KernelComparison(optimal, truth=truth).picture(learned)
+
+
+def test_a_comparison_shows_four_kernels_in_two_columns():
+    learned, optimal = torch.tensor([1.0, -0.5]).view(1, 1, 1, 2), torch.tensor([0.5, -0.5]).view(1, 1, 1, 2)
+    learned, optimal = (kernel.repeat(1, 1, 2, 1) for kernel in (learned, optimal))
+    truth = torch.tensor([-7.0, 0.0, -3.5]).expand(1, 1, 3, 3)
+    picture = kernel_comparison(learned, optimal, truth=truth)
+    assert picture.dtype == torch.uint8
+    shown = panels(picture)
+    half = {colour: tuple(round(255 - (255 - level) / 2) for level in colour) for colour in (RED, BLUE)}
+    corners = [(at(panel, 1, 1), at(panel, 1, -2)) for panel in shown]
+    # The optimum's scale for learned and optimum, to ±0.5; ±0.5 for the difference, too, ±7 for the truth.
+    assert corners == [(RED, BLUE), (RED, BLUE), (RED, (255, 255, 255)), (BLUE, half[BLUE])]
+    assert [tuple(panel.shape[1:]) for panel in shown] == [(288, 288), (288, 288), (288, 288), (432, 432)]
+    assert 800 < picture.shape[2] < 1000
+    three = kernel_comparison(learned, optimal)
+    assert len(panels(three)) == 3
+    assert [torch.equal(*pair) for pair in zip(panels(three), shown, strict=False)] == [True] * 3
+
+
+def test_a_comparison_has_one_scale_for_learned_and_optimum():
+    learned, optimal = torch.full((1, 1, 2, 2), 0.5), torch.full((1, 1, 2, 2), -1.0)
+    ours, best, difference = panels(kernel_comparison(learned, optimal))
+    assert at(ours, 1, 1) == tuple(round(255 - (255 - level) / 2) for level in RED)
+    assert (at(best, 1, 1), at(difference, 1, 1)) == (BLUE, RED)
+
+
+def test_a_comparison_of_equal_kernels_has_a_white_difference():
+    weight = torch.randn(1, 1, 3, 3)
+    ours, best, difference = panels(kernel_comparison(weight, weight.double()))
+    assert torch.equal(ours, best)
+    assert (difference[:, 1:20, 1:20] == 255).all()
+    zero = kernel_comparison(torch.zeros(1, 1, 3, 3), torch.zeros(1, 1, 3, 3), truth=torch.zeros(1, 1, 3, 3))
+    assert all(torch.equal(panel, difference) for panel in panels(zero))
+
+
+def test_a_comparison_of_strips_has_one_column():
+    weight = torch.randn(1, 3, 3, 3)
+    strip, square = kernel_comparison(weight, weight), kernel_comparison(weight[:, :1], weight[:, :1])
+    assert 1.5 * strip.shape[2] < strip.shape[1] < 1000
+    assert len(panels(strip)) == 9
+    assert 500 < strip.shape[2] < 560  # numbers of 15 pixels have 10 on a card
+    assert square.shape[2] > 900
+
+
+@pytest.mark.parametrize(
+    ("shape", "truth"),
+    [
+        *[((1, 1, 3, 3), None), ((1, 1, 3, 3), (7, 7)), ((1, 3, 3, 3), (7, 5)), ((3, 3, 7, 7), None)],
+        *[((64, 64, 3, 3), (2, 2)), ((1, 1, 1, 1), (31, 31)), ((2, 1, 3, 3), (3, 3)), ((5, 1, 1, 9), None)],
+    ],
+)
+def test_comparisons_have_a_handy_size(shape, truth):
+    true = None if truth is None else torch.randn(*shape[:2], *truth)
+    picture = kernel_comparison(torch.randn(shape), torch.randn(shape), truth=true)
+    assert picture.dtype == torch.uint8
+    assert picture.is_contiguous()
+    assert 300 <= picture.shape[1] <= 1700
+    assert 300 <= picture.shape[2] <= 1400
+    for edge in (picture[:, :MARGIN], picture[:, -MARGIN:], picture[:, :, :MARGIN], picture[:, :, -MARGIN:]):
+        assert (edge == 255).all()
+
+
+def test_a_comparison_leaves_out_as_many_kernels_as_tiles_do():
+    cut, whole = (torch.ones(count, count, 1, 1) for count in (64, 16))
+    cut[0, 0] = whole[0, 0] = math.nan
+    cut, whole = kernel_comparison(cut, cut * 0.5), kernel_comparison(whole, whole * 0.5)
+    assert count(cut, NOT_FINITE) == count(whole, NOT_FINITE) == 3 * 30**2
+    assert cut.shape[1] > whole.shape[1]  # two lines more, which say so
+
+
 def test_each_feature_map_has_its_own_scale():
     features = torch.stack([torch.full((16, 16), 0.01), torch.full((16, 16), -100.0)])
     picture = feature_tiles(features)
@@ -186,6 +273,19 @@ def test_wrong_arguments_are_named():
         kernel_tiles(torch.zeros(3, 3))
     with pytest.raises(ConvexpError, match=r"kernel_sheet: body: weight has shape \(1, 0, 3, 3\)"):
         kernel_sheet({"body": torch.zeros(1, 0, 3, 3)})
+    one, three = torch.zeros(1, 1, 3, 3), torch.zeros(1, 3, 3, 3)
+    with pytest.raises(ConvexpError, match=r"kernel_comparison: optimal: weight has shape \(3, 3\); pass \(outputs"):
+        kernel_comparison(one, one[0, 0])
+    with pytest.raises(ConvexpError, match=r"kernel_comparison: truth: weight has shape \(1, 1, 0, 3\)"):
+        kernel_comparison(one, one, truth=one[:, :, :0])
+    with pytest.raises(ConvexpError, match=r"learned \(1, 3, 3, 3\) and optimal \(1, 1, 3, 3\) must have one shape; "):
+        kernel_comparison(three, one)
+    with pytest.raises(ConvexpError, match=r"learned \(1, 1, 3, 3\) and optimal \(1, 1, 2, 3\) must have one shape; "):
+        kernel_comparison(one, one[:, :, 1:])
+    with pytest.raises(
+        ConvexpError, match=r"truth \(1, 1, 3, 3\) and optimal \(1, 3, 3, 3\) must have as many outputs"
+    ):
+        kernel_comparison(three, three, truth=one)
     with pytest.raises(ConvexpError, match="there is no layer to show"):
         kernel_sheet({})
     with pytest.raises(ConvexpError, match=r"features have shape \(1, 4, 5, 5\); pass one image's, \(C, H, W\)"):

@@ -12,7 +12,12 @@ from convexp.errors import ConvexpError
 FEW = 20  # points that are drawn each
 
 
-def loss_curve(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, ylabel: str) -> Tensor:
+def loss_curve(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    ylabel: str,
+    lines: Mapping[str, float] | None = None,
+) -> Tensor:
     """Draw values over steps, on a logarithmic axis unless no value is positive.
 
     Values that are not finite, and on the logarithmic axis those that are not positive, leave a gap; how many were not
@@ -21,6 +26,8 @@ def loss_curve(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *,
     Args:
         curves: Name → (steps, values).
         ylabel: What the values are.
+        lines: Name → value of a dashed line across all steps, for example the loss of the optimum. Left out where it is
+            not finite, or not positive on the logarithmic axis.
 
     Returns:
         (3, 540, 960) uint8.
@@ -56,6 +63,10 @@ def loss_curve(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *,
             marker="o" if np.count_nonzero(shown) <= FEW else "",
             markersize=8,
         )
+    for name, value in (lines or {}).items():
+        if math.isfinite(value) and (value > 0 or not logarithmic):
+            colour = f"C{len(axes.lines)}"  # the next one: axhline takes the first one for every line
+            axes.axhline(value, label=name, color=colour, linewidth=2, linestyle="--")
     if logarithmic:
         axes.set_yscale("log")
     if not any(len(values) for _, values in curves.values()):
@@ -66,7 +77,9 @@ def loss_curve(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *,
     axes.tick_params(which="both", labelsize=18)
     axes.grid(color="0.88")
     axes.spines[["top", "right"]].set_visible(False)
-    if len(curves) > 1 or any("not finite" in text for text in axes.get_legend_handles_labels()[1]):
+    if len(axes.lines) > min(1, len(curves)) or any(
+        "not finite" in text for text in axes.get_legend_handles_labels()[1]
+    ):
         axes.legend(fontsize=18, frameon=False)
     canvas.draw()
     return torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy()).permute(2, 0, 1).contiguous()

@@ -1,7 +1,7 @@
 """Captions, colour scales and the placing of pictures on a white sheet; a picture is a uint8 tensor (3, H, W)."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -23,10 +23,12 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
+@lru_cache(maxsize=1024)  # the same titles come with every picture
 def line(text: str, *, size: int) -> Tensor:
     """Return one line of dark text on white, as wide as the text and as high as every line of this size.
 
-    The font that Pillow carries has no Greek letters and no mathematical signs but ±.
+    The font that Pillow carries has no Greek letters and no mathematical signs but ±. The same line is the same tensor
+    every time, and not to be written into.
 
     Args:
         text: What is written.

@@ -12,15 +12,8 @@ from convexp.images.layout import below, enlarged, framed, grid, line, scale_bar
 SMALLEST, LARGEST = 256, 640  # the longer side of a panel in pixels
 
 
-def comparison(
-    input: Tensor,
-    target: Tensor,
-    output: Tensor,
-    *,
-    value_range: tuple[float, float] | None = None,
-    error_limit: float | None = None,
-) -> Tensor:
-    """Show what a model was given, what it should have made of it, what it made of it, and the difference.
+class Comparison:
+    """Shows what a model was given, what it should have made of it, what it made of it, and the difference.
 
     Four panels of one size, two above two so that they stay large on a TensorBoard card: input and target, output and
     error = output − target (its mean where there are several channels). Under each stands its scale. A range that
@@ -29,55 +22,84 @@ def comparison(
     Args:
         input: (C, H, W) in [0, 1], at least as large as the target; its centre is shown.
         target: (C', H', W').
-        output: (C', H', W').
-        value_range: The values of target and output at the ends of their scale, clipped beyond; fix it, for example to
-            `visible_range(target)`, to compare pictures over time. The target's own visible range if None.
-        error_limit: The error that gets the full colour; the error's own `visible_limit` if None.
-
-    Returns:
-        (3, height, width) uint8.
+        value_range: The values of target and output at the ends of their scale, clipped beyond. The target's own
+            visible range if None, so that pictures over time compare.
+        error_limit: The error that gets the full colour; each error's own `visible_limit` if None.
 
     Raises:
         ConvexpError: If the shapes do not fit each other, or a range is empty or not finite.
+    """
+
+    def __init__(
+        self,
+        input: Tensor,
+        target: Tensor,
+        *,
+        value_range: tuple[float, float] | None = None,
+        error_limit: float | None = None,
+    ) -> None:
+        _check(input, target)
+        if error_limit is not None and not 0 < error_limit < math.inf:
+            raise ConvexpError(f"comparison: error_limit={error_limit} must be a positive finite number")
+        self.target_CHW, self.error_limit = plain(target), error_limit
+        low, high = visible_range(self.target_CHW) if value_range is None else value_range
+        if not -math.inf < low < high < math.inf:
+            raise ConvexpError(f"comparison: value_range=({low}, {high}) must be two finite numbers, the smaller first")
+        if low < -0.1 * high:  # clearly signed, not an image with a little undershoot
+            low, high = -max(-low, high), max(-low, high)
+            self.scale = Scale(low, high, signed=len(self.target_CHW) != 3)
+        else:
+            self.scale = Scale(low, high)
+        input_CHW = plain(center_crop(input, *target.shape[-2:]))
+        self.given = [_cell("input", input_CHW, Scale(0.0, 1.0)), _cell("target", self.target_CHW, self.scale)]
+
+    def picture(self, output: Tensor) -> Tensor:
+        """Draws it for an output, (C', H', W') as the target.
+
+        Returns:
+            (3, height, width) uint8.
+
+        Raises:
+            ConvexpError: If it has not the target's shape.
+        """
+        if output.ndim != 3 or not output.numel():
+            raise ConvexpError(f"comparison: output has shape {tuple(output.shape)}; pass one image, (C, H, W)")
+        if output.shape != self.target_CHW.shape:
+            shapes = f"target {tuple(self.target_CHW.shape)} and output {tuple(output.shape)}"
+            raise ConvexpError(f"comparison: {shapes} must have one shape; crop the larger one to their common centre")
+        output_CHW = plain(output)
+        error_HW = (output_CHW - self.target_CHW).mean(dim=0)
+        limit = visible_limit(error_HW) if self.error_limit is None else self.error_limit
+        made = [
+            _cell("output", output_CHW, self.scale),
+            _cell("error" if len(output_CHW) == 1 else "mean error", error_HW[None], Scale.around_zero(limit)),
+        ]
+        gap = self.given[0].shape[2] // 16
+        return with_margin(grid([*self.given, *made], columns=2, gap=gap), gap)
+
+
+def comparison(
+    input: Tensor,
+    target: Tensor,
+    output: Tensor,
+    *,
+    value_range: tuple[float, float] | None = None,
+    error_limit: float | None = None,
+) -> Tensor:
+    """One picture of a `Comparison`: (3, height, width) uint8.
 
     >>> import torch
     >>> image = torch.rand(3, 64, 64)
     >>> comparison(image, image[:1], image[:1]).shape[0]
     3
     """
-    _check(input, target, output)
-    target_CHW, output_CHW = plain(target), plain(output)
-    input_CHW = plain(center_crop(input, *target.shape[-2:]))
-    low, high = visible_range(target_CHW) if value_range is None else value_range
-    if not -math.inf < low < high < math.inf:
-        raise ConvexpError(f"comparison: value_range=({low}, {high}) must be two finite numbers, the smaller first")
-    error_HW = (output_CHW - target_CHW).mean(dim=0)
-    limit = visible_limit(error_HW) if error_limit is None else error_limit
-    if not 0 < limit < math.inf:
-        raise ConvexpError(f"comparison: error_limit={limit} must be a positive finite number")
-
-    if low < -0.1 * high:  # clearly signed, not an image with a little undershoot
-        low, high = -max(-low, high), max(-low, high)
-        scale = Scale(low, high, signed=len(target_CHW) != 3)
-    else:
-        scale = Scale(low, high)
-    cells = [
-        _cell("input", input_CHW, Scale(0.0, 1.0)),
-        _cell("target", target_CHW, scale),
-        _cell("output", output_CHW, scale),
-        _cell("error" if len(target_CHW) == 1 else "mean error", error_HW[None], Scale.around_zero(limit)),
-    ]
-    gap = cells[0].shape[2] // 16
-    return with_margin(grid(cells, columns=2, gap=gap), gap)
+    return Comparison(input, target, value_range=value_range, error_limit=error_limit).picture(output)
 
 
-def _check(input: Tensor, target: Tensor, output: Tensor) -> None:
-    for name, image in {"input": input, "target": target, "output": output}.items():
+def _check(input: Tensor, target: Tensor) -> None:
+    for name, image in {"input": input, "target": target}.items():
         if image.ndim != 3 or not image.numel():
             raise ConvexpError(f"comparison: {name} has shape {tuple(image.shape)}; pass one image, (C, H, W)")
-    if target.shape != output.shape:
-        shapes = f"target {tuple(target.shape)} and output {tuple(output.shape)}"
-        raise ConvexpError(f"comparison: {shapes} must have one shape; crop the larger one to their common centre")
     if input.shape[1] < target.shape[1] or input.shape[2] < target.shape[2]:
         shapes = f"input {tuple(input.shape)} is smaller than the target {tuple(target.shape)}"
         raise ConvexpError(f"comparison: {shapes}; pass the image that the target was computed from")

@@ -23,9 +23,9 @@ from convexp.images.layout import (
 SIDE = 480  # about the longer side of a grid of tiles in pixels
 MOST_KERNELS = 16  # in either direction; more only where the other direction has fewer
 MOST_MAPS = 16
-LARGEST_WEIGHT = 96
 SMALLEST_TEXT = 13
 TEXT = 24  # a third of it survives the 350 pixels of a TensorBoard card
+LARGE_TEXT = 36  # where two grids of tiles share such a card
 MARGIN = 20
 GAP = 4
 
@@ -79,6 +79,63 @@ def kernel_sheet(weights: Mapping[str, Tensor]) -> Tensor:
     return with_margin(grid(layers, columns=math.ceil(math.sqrt(len(layers))), gap=2 * MARGIN), MARGIN)
 
 
+class KernelComparison:
+    """Shows the kernels that a convolution has learned beside the best ones, and what they still differ by.
+
+    Each cell is as by `kernel_tiles`: learned and optimum, both on the scale of the optimum so that pictures over time
+    compare, and below them difference = learned − optimum and the kernels of the operator itself, each on its own. They
+    stand in two columns, or in one where the kernels of a cell are a strip whose numbers would be too small.
+
+    Args:
+        optimal: (outputs, inputs, height, width).
+        truth: (outputs, inputs, height', width') of the operator, if it has them.
+
+    Raises:
+        ConvexpError: If one has not four dimensions or holds nothing, or they do not fit each other.
+
+    >>> import torch
+    >>> KernelComparison(torch.randn(1, 3, 3, 3), truth=torch.randn(1, 3, 7, 7)).picture(torch.randn(1, 3, 3, 3)).shape[
+    ...     0
+    ... ]
+    3
+    """
+
+    def __init__(self, optimal: Tensor, *, truth: Tensor | None = None) -> None:
+        for name, weight in {"optimal": optimal, "truth": truth}.items():
+            if weight is not None:
+                _check(weight, f"kernel_comparison: {name}")
+        if truth is not None and truth.shape[:2] != optimal.shape[:2]:
+            shapes = f"truth {tuple(truth.shape)} and optimal {tuple(optimal.shape)}"
+            raise ConvexpError(f"kernel_comparison: {shapes} must have as many outputs and inputs as each other")
+        self.optimal = plain(optimal)
+        self.limit = magnitude(self.optimal)
+        _, height, width = _kernels(self.optimal, "optimum").shape
+        self.columns, self.text = (1, TEXT) if width > 1.5 * height else (2, LARGE_TEXT)
+        self.optimum = _kernels(self.optimal, "optimum", text=self.text)
+        self.true = [] if truth is None else [_kernels(truth, "true", text=self.text)]
+
+    def picture(self, learned: Tensor) -> Tensor:
+        """Draws it for learned kernels, as large as the optimal ones.
+
+        Returns:
+            (3, height, width) uint8.
+
+        Raises:
+            ConvexpError: If they are not as large.
+        """
+        if learned.shape != self.optimal.shape:
+            shapes = f"learned {tuple(learned.shape)} and optimal {tuple(self.optimal.shape)}"
+            raise ConvexpError(f"kernel_comparison: {shapes} must have one shape; pass kernels of the same convolution")
+        ours = plain(learned)
+        cells = [
+            _kernels(ours, "learned", limit=self.limit, text=self.text),
+            self.optimum,
+            _kernels(ours - self.optimal, "difference", text=self.text),
+            *self.true,
+        ]
+        return with_margin(grid(cells, columns=self.columns, gap=2 * MARGIN), MARGIN)
+
+
 def feature_tiles(features: Tensor, *, caption: str | None = None) -> Tensor:
     """Show feature maps, each on its own symmetric scale, whose limit is written above it; the first 16 of many.
 
@@ -119,7 +176,7 @@ def _check(weight: Tensor, where: str) -> None:
         raise ConvexpError(f"{where}: weight has shape {shape}; pass (outputs, inputs, height, width), none of them 0")
 
 
-def _kernels(weight: Tensor, caption: str | None) -> Tensor:
+def _kernels(weight: Tensor, caption: str | None, *, limit: float | None = None, text: int = TEXT) -> Tensor:
     values = plain(weight)
     outputs, inputs, height, width = values.shape
     most = max(1, min(MOST_KERNELS, SIDE // max(height, width)))
@@ -127,13 +184,14 @@ def _kernels(weight: Tensor, caption: str | None) -> Tensor:
     blocks = _folded(shown)
     across = sum(block.shape[1] * width for block in blocks[0])
     down = sum(row[0].shape[0] * height for row in blocks)
-    pixel = max(1, min(LARGEST_WEIGHT, SIDE // max(across, down)))
-    limit = magnitude(values)
+    pixel = max(1, min(4 * text, SIDE // max(across, down)))
+    limit = magnitude(values) if limit is None else limit
     gap = GAP if 1 in shown.shape[:2] else 4 * GAP  # outputs of several kernels stay recognisable
-    picture = below([beside([_block(block, limit, pixel) for block in row], gap=gap) for row in blocks], gap=gap)
-    bar = scale_bar(Scale.around_zero(limit), width=max(SIDE // 2, picture.shape[2]), size=TEXT)
+    picture = below([beside([_block(block, limit, pixel, text) for block in row], gap=gap) for row in blocks], gap=gap)
+    bar = scale_bar(Scale.around_zero(limit), width=max(SIDE // 2, picture.shape[2]), size=text)
     count = shown.shape[0] * shown.shape[1]
-    return _titled(below([picture, bar], gap=MARGIN), caption, _left_out("kernels", count, outputs * inputs))
+    left_out = _left_out("kernels", count, outputs * inputs)
+    return _titled(below([picture, bar], gap=MARGIN), caption, left_out, text=text)
 
 
 def _folded(weight_OIHW: Tensor) -> list[list[Tensor]]:
@@ -147,18 +205,18 @@ def _folded(weight_OIHW: Tensor) -> list[list[Tensor]]:
     return [[weight_OIHW]]
 
 
-def _block(weight_OIHW: Tensor, limit: float, pixel: int) -> Tensor:
-    rows = [beside([_kernel(kernel, limit, pixel) for kernel in row], gap=GAP) for row in weight_OIHW]
+def _block(weight_OIHW: Tensor, limit: float, pixel: int, text: int) -> Tensor:
+    rows = [beside([_kernel(kernel, limit, pixel, text) for kernel in row], gap=GAP) for row in weight_OIHW]
     return below(rows, gap=GAP)
 
 
-def _kernel(kernel_HW: Tensor, limit: float, pixel: int) -> Tensor:
+def _kernel(kernel_HW: Tensor, limit: float, pixel: int, text: int) -> Tensor:
     picture = enlarged(diverging(shrunk(kernel_HW[None], SIDE)[0], limit), pixel)
     decimals = max(0, 1 - math.floor(math.log10(limit)))
     size = 3 * pixel // (2 * len(f"{-limit:.{decimals}f}"))  # a digit is somewhat more than half as wide as high
     if size >= SMALLEST_TEXT:
         texts = [[_fixed(value, decimals) for value in row] for row in kernel_HW.tolist()]
-        picture = numbered(picture, texts, light=kernel_HW.abs() > 0.6 * limit, size=min(size, TEXT))
+        picture = numbered(picture, texts, light=kernel_HW.abs() > 0.6 * limit, size=min(size, text))
     return framed(picture)
 
 
@@ -170,6 +228,6 @@ def _left_out(things: str, shown: int, all_: int) -> str | None:
     return f"first {shown} of {all_} {things}, {all_ - shown} left out" if shown < all_ else None
 
 
-def _titled(picture: Tensor, *titles: str | None) -> Tensor:
-    lines = [line(title, size=TEXT) for title in titles if title]
+def _titled(picture: Tensor, *titles: str | None, text: int = TEXT) -> Tensor:
+    lines = [line(title, size=text) for title in titles if title]
     return below([*lines, picture], gap=12)
