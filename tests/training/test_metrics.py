@@ -3,8 +3,10 @@ import pytest
 import torch
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import nn
+from torchmetrics.functional.image import structural_similarity_index_measure
 
-from convexp.training.metrics import ExplainedVariance, image_metrics
+from convexp.training.metrics import ExplainedVariance, image_metrics, ssim, whole_image_metrics
 
 
 def noisy(height, width, channels, seed):
@@ -70,6 +72,13 @@ def test_similarity_is_that_of_scikit_image():
     assert measured(IMAGES[:1])["ssim"] == pytest.approx(everywhere.mean(), abs=5e-4)  # its borders repeat the edge
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_similarity_of_a_batch_is_that_of_torchmetrics(dtype):
+    output, target = (torch.cat([noisy(17, 23, 3, seed)[part] for seed in (0, 1)]).to(dtype) for part in (0, 1))
+    expected = structural_similarity_index_measure(output, target, data_range=1.0, reduction="none")
+    torch.testing.assert_close(ssim(output, target), expected, rtol=0, atol=2e-6)
+
+
 def test_images_smaller_than_the_window_have_no_similarity():
     small = noisy(10, 23, 1, 3)
     assert np.isnan(measured([small])["ssim"])
@@ -113,6 +122,20 @@ def test_a_small_variation_on_a_large_mean_counts():
     r2 = ExplainedVariance()
     r2.update(target + 0.001 * torch.randn(target.shape, generator=torch.Generator().manual_seed(1)), target)
     assert float(r2.compute()) == pytest.approx(1 - 0.001**2 / 0.005**2, abs=5e-3)
+
+
+def test_whole_images_count_every_pixel_once():
+    model = nn.Conv2d(1, 1, 3, bias=False)
+    nn.init.zeros_(model.weight)
+    # 15 pixels of error 1, and 8 of error 9 (3 squared): their means' mean would be 5.
+    pairs = [
+        (torch.zeros(1, 1, 5, 7), torch.ones(1, 1, 3, 5)),
+        (torch.zeros(1, 1, 4, 6), torch.full((1, 1, 4, 6), 3.0)),
+    ]
+    values = whole_image_metrics(model, pairs)
+    assert values["mse"] == pytest.approx((15 * 1 + 8 * 9) / 23)
+    mean = (15 * 1 + 8 * 3) / 23
+    assert values["r2"] == pytest.approx(1 - (15 + 8 * 9) / (15 * (1 - mean) ** 2 + 8 * (3 - mean) ** 2), rel=1e-5)
 
 
 def test_forgetting():

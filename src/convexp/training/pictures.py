@@ -1,0 +1,114 @@
+"""Pictures of the learning, into TensorBoard."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
+from torch import Tensor, nn
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from convexp.images.alignment import common_center
+from convexp.images.files import encode
+from convexp.images.pictures import Comparison
+from convexp.images.tiles import feature_tiles, kernel_tiles
+from convexp.models.blocks import feature_maps, kernels
+from convexp.training.pairs import Pair, crop
+from convexp.training.task import ImitationTask
+
+
+class Pictures(L.Callback):
+    """Shows comparisons, kernels and feature maps at a few moments, the first and the last among them.
+
+    Args:
+        pairs: The images to show, by name; never trained on. Their centres are shown.
+        max_steps: The last moment.
+        moments: How many moments there are at most, spread evenly over the logarithm of the steps.
+        side: Of the shown centre, in pixels.
+        more: Makes further pictures of the moment, by tag.
+    """
+
+    def __init__(
+        self,
+        pairs: Mapping[str, Pair],
+        *,
+        max_steps: int,
+        moments: int = 10,
+        side: int = 256,
+        more: Callable[[], Mapping[str, Tensor]] = dict,
+    ) -> None:
+        self.more = more
+        self.pairs = {name: _centre(pair, side) for name, pair in pairs.items()}
+        self.moments = {0, *np.geomspace(1, max_steps, moments - 1).round().astype(int).tolist()}
+        self._drawn: dict[str, Comparison] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Shows the start."""
+        if trainer.global_step == 0:
+            self._show(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Shows a moment when it comes."""
+        if trainer.global_step in self.moments:
+            self._show(trainer, pl_module)
+
+    def _show(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, ImitationTask)
+        if not trainer.is_global_zero:
+            return
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                for tag, picture in {**pictures(pl_module.model, self.pairs, self._drawn), **self.more()}.items():
+                    _write(logger.experiment, tag, picture, trainer.global_step)
+
+
+def _write(writer: SummaryWriter, tag: str, picture: Tensor, step: int) -> None:
+    """As `SummaryWriter.add_image`, which makes a PNG, four times as large and in ten times the time."""
+    _, height, width = picture.shape
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encode(picture, "JPEG"))
+    summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+    writer._get_file_writer().add_summary(summary, step)  # pyright: ignore[reportPrivateUsage]  # the only way to write one
+
+
+def _centre(pair: Pair, side: int) -> Pair:
+    height, width = pair.input.shape[-2:]
+    side = min(side, height, width)
+    return crop(pair, (height - side) // 2, (width - side) // 2, side)
+
+
+def pictures(
+    model: nn.Module, pairs: Mapping[str, Pair], drawn: dict[str, Comparison] | None = None
+) -> dict[str, Tensor]:
+    """All pictures of a model: comparisons on images, feature maps on the first of them, and the kernels.
+
+    The scales depend on the targets alone, so that pictures of different moments compare.
+
+    Args:
+        model: Any module on (B, C, H, W) images.
+        pairs: Images and their targets by name, each with B = 1.
+        drawn: Keeps what is the same at every moment.
+
+    Returns:
+        (3, H, W) uint8 pictures by TensorBoard tag.
+    """
+    device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
+    shown: dict[str, Tensor] = {}
+    drawn = {} if drawn is None else drawn
+    for name, pair in pairs.items():
+        output, maps = feature_maps(model, pair.input.to(device))
+        output, target = common_center(output.cpu(), pair.target)
+        if name not in drawn:
+            drawn[name] = Comparison(pair.input[0], target[0], error_limit=_deviation(target))
+        shown[f"comparison/{name}"] = drawn[name].picture(output[0])
+        if name == next(iter(pairs)):
+            shown |= {f"features/{block}": feature_tiles(features[0]) for block, features in maps.items()}
+    return shown | {f"kernels/{name}": kernel_tiles(weight) for name, weight in kernels(model).items()}
+
+
+def _deviation(target: Tensor) -> float:
+    return float(target.std()) or 1.0
