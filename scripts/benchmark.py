@@ -27,8 +27,8 @@ from convexp.runs.config import checked
 from convexp.runs.experiment import run
 from convexp.runs.parts import make_data, make_task, make_trainer, with_channels
 from convexp.runs.quiet import quiet
-from convexp.training.callbacks import Curves
 from convexp.training.checkpoints import Checkpoints
+from convexp.training.curves import Curves
 from convexp.training.progress import Progress
 
 ROOT = Path(__file__).parents[1]

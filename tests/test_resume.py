@@ -15,6 +15,7 @@ from convexp.errors import ConvexpError
 from convexp.runs.config import GROUPS, checked
 from convexp.runs.experiment import Interrupted, resume, run
 from convexp.runs.folder import RunFolder
+from convexp.training.quadratic_task import QuadraticTask
 from convexp.training.task import ImitationTask
 
 STEPS, VALIDATION, CHECKPOINT = 20, 5, 3  # at step 15 both are due
@@ -40,8 +41,11 @@ RECIPES = {
         "optimizer=adam",
         "initialisation=lsuv",
     ],
-    "lbfgs": ["model=single"],
+    "lbfgs": ["model=single", "objective=pixels"],
+    "statistics": ["model=single", "optimizer=adam"],
 }
+# A batch of the last is a stretch of steps, from one place where something is due to the next.
+TASKS = {"crops": ImitationTask, "lbfgs": ImitationTask, "statistics": QuadraticTask}
 
 
 def configuration(recipe):
@@ -64,16 +68,16 @@ class Killed(BaseException):
     """As kill -9: whatever is not on the disk is lost."""
 
 
-def strike(monkeypatch, method, step, blow):
+def strike(monkeypatch, method, step, blow, task=ImitationTask):
     """Calls `blow` within a method of the task, when a step's number is reached."""
-    original = getattr(ImitationTask, method)
+    original = getattr(task, method)
 
     def struck(self, *arguments):
         if self.global_step == step and not self.trainer.sanity_checking:
             blow()
         return original(self, *arguments)
 
-    monkeypatch.setattr(ImitationTask, method, struck)
+    monkeypatch.setattr(task, method, struck)
 
 
 def go_on(folder):
@@ -156,11 +160,13 @@ def test_a_run_repeats_itself(recipe, uninterrupted, tmp_path):
 
 
 # Before the first checkpoint; between two; behind one that is due together with a validation.
-@pytest.mark.parametrize(("recipe", "step"), [("crops", 1), ("crops", 7), ("crops", 15), ("lbfgs", 8)])
+@pytest.mark.parametrize(
+    ("recipe", "step"), [("crops", 1), ("crops", 7), ("crops", 15), ("lbfgs", 8), ("statistics", 8), ("statistics", 15)]
+)
 def test_a_killed_run_continues_as_if_nothing_had_happened(recipe, step, uninterrupted, tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "run")
     with monkeypatch.context() as patch:
-        strike(patch, "training_step", step, kill)
+        strike(patch, "training_step", step, kill, TASKS[recipe])
         with pytest.raises(Killed):
             run(configuration(recipe), folder.path)
     assert folder.checkpoint("last").exists() == (step >= CHECKPOINT)
@@ -181,12 +187,19 @@ def test_a_run_killed_during_validation_validates_again(step, kept, uninterrupte
 
 
 # At the first step; where a validation is due; where a checkpoint is due, too; at the last step.
-@pytest.mark.parametrize(("recipe", "step"), [("crops", 1), ("crops", 5), ("crops", 15), ("crops", 20), ("lbfgs", 7)])
+@pytest.mark.parametrize(
+    ("recipe", "step"),
+    [
+        *(("crops", step) for step in (1, 5, 15, 20)),
+        ("lbfgs", 7),
+        *(("statistics", step) for step in (1, 5, 15, 20)),
+    ],
+)
 def test_a_signal_ends_the_run_behind_the_step(recipe, step, uninterrupted, tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "run")
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
-        strike(patch, "training_step", step - 1, once(interrupt))
+        strike(patch, "training_step", step - 1, once(interrupt), TASKS[recipe])
         with pytest.raises(Interrupted, match=stopped_after(step)):
             run(configuration(recipe), folder.path)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers

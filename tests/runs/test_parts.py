@@ -49,7 +49,7 @@ def test_channels_are_filled_in_from_data_and_target():
 @pytest.mark.parametrize("gray", [True, False])
 def test_the_network_runs_in_channels_last(gray):
     config, data = prepared("model=deep", f"data.gray={gray}", "data.crop_size=30")
-    task = make_task(config, data)
+    task, _ = make_task(config, data)
     seen = []
     first = next(module for module in task.model.modules() if isinstance(module, nn.Conv2d))
     first.register_forward_hook(lambda _module, _inputs, output: seen.append(output))

@@ -29,20 +29,9 @@ def metrics(r2):
     return {"best": {"val/r2": r2, "step": 10}, "final": {"val/r2": r2}, "steps": 10}
 
 
-def test_the_error_counts_every_pixel_once():
-    model = nn.Conv2d(1, 1, 3, bias=False)
-    nn.init.zeros_(model.weight)
-    # 15 pixels of error 1, and 8 of error 9 (3 squared): their means' mean would be 5.
-    pairs = [
-        Pair(torch.zeros(1, 1, 5, 7), torch.ones(1, 1, 3, 5)),
-        Pair(torch.zeros(1, 1, 4, 6), torch.full((1, 1, 4, 6), 3.0)),
-    ]
-    assert report.train_mse(model, pairs) == pytest.approx((15 * 1 + 8 * 9) / 23)
-
-
 def test_pictures_of_every_kind(tmp_path):
     pairs = {"a": Pair(torch.rand(1, 3, 17, 23), torch.rand(1, 1, 15, 21))}
-    report.save_pictures(RunFolder(tmp_path), nn.Conv2d(3, 1, 3), pairs, [0, 1], [1.0, 0.5])
+    report.save_pictures(RunFolder(tmp_path), nn.Conv2d(3, 1, 3), pairs, [0, 1], [1.0, 0.5], 0.25)
     assert {path.name for path in tmp_path.iterdir()} == {"comparison.png", "kernels.png", "loss.png"}
     for path in tmp_path.iterdir():
         with Image.open(path) as picture:
@@ -51,7 +40,7 @@ def test_pictures_of_every_kind(tmp_path):
 
 def test_a_model_without_kernels_has_no_picture_of_them(tmp_path):
     pairs = {"a": Pair(torch.rand(1, 1, 17, 23), torch.rand(1, 1, 17, 23))}
-    report.save_pictures(RunFolder(tmp_path), nn.ELU(), pairs, [0], [1.0])
+    report.save_pictures(RunFolder(tmp_path), nn.ELU(), pairs, [0], [1.0], None)
     assert {path.name for path in tmp_path.iterdir()} == {"comparison.png", "loss.png"}
 
 

@@ -122,6 +122,7 @@ RULES: Mapping[str, Rule] = {
     "seed": integer(at_least=0, at_most=2**32 - 1),
     "standardise": BOOLEAN,
     "initialisation": choice("lsuv", "contrast") | NULL,
+    "objective": choice("auto", "statistics", "pixels"),
     "compile": BOOLEAN,
     "checkpoint_every": COUNT,
     "outputs": TEXT,
@@ -132,7 +133,17 @@ RULES: Mapping[str, Rule] = {
 }
 
 GROUPS = ("data", "target", "loss", "trainer", "scheduler", "optimizer", "model")
-SETTINGS = ("seed", "standardise", "initialisation", "compile", "checkpoint_every", "outputs", "resume", "allow")
+SETTINGS = (
+    "seed",
+    "standardise",
+    "initialisation",
+    "objective",
+    "compile",
+    "checkpoint_every",
+    "outputs",
+    "resume",
+    "allow",
+)
 #: What convexp itself reads of the trainer; all else is Lightning's affair.
 TRAINER = ("strategy", "max_steps", "log_every_n_steps", "val_check_interval")
 #: What a run keeps beside its configuration: the name of every group's choice.

@@ -5,26 +5,36 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor
 
 from convexp.errors import ConvexpError
-from convexp.runs import report
+from convexp.images.tiles import KernelComparison
+from convexp.operators.response import impulse_response
+from convexp.runs import advice, report
 from convexp.runs.construction import untrusted
 from convexp.runs.events import Events
 from convexp.runs.filter import read_checkpoint
 from convexp.runs.folder import RunFolder
+from convexp.runs.objective import Objective
 from convexp.runs.parts import make_data, make_task, make_trainer, with_channels
 from convexp.runs.processes import in_processes
 from convexp.runs.quiet import quiet
-from convexp.training.callbacks import Curves, Pictures
 from convexp.training.checkpoints import Checkpoints
+from convexp.training.curves import Curves
 from convexp.training.data import ImageData
 from convexp.training.interruption import Interruption, Stop
+from convexp.training.metrics import whole_image_metrics
+from convexp.training.optimum import OptimumCurves, plain_rate
+from convexp.training.pictures import Pictures
 from convexp.training.progress import Progress
+from convexp.training.quadratic import Quadratic
+from convexp.training.stretches import Stretches
 from convexp.training.task import ImitationTask
 
 # The processes of one run agree on its folder through their environment.
@@ -64,7 +74,7 @@ def run(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
     quiet()
     trainer, data = make_trainer(config), make_data(config)
     config = with_channels(config, data)
-    task = make_task(config, data)
+    task, objective = make_task(config, data)
     if trainer.is_global_zero:
         folder = RunFolder.create(place)
         folder.write_config(config)
@@ -72,7 +82,7 @@ def run(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
     folder = RunFolder(os.environ[_FOLDER_VARIABLE])
     if config["trainer"]["strategy"] == "ddp_spawn":
         return _spawn(config, folder, trainer.num_devices)
-    return _train(config, folder, trainer, task, data)
+    return _train(config, folder, trainer, task, objective, data)
 
 
 def resume(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
@@ -95,7 +105,7 @@ def resume(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
     if config["trainer"]["strategy"] == "ddp_spawn":
         return _spawn(config, folder, trainer.num_devices)
     data = make_data(config)
-    return _train(config, folder, trainer, make_task(config, data), data)
+    return _train(config, folder, trainer, *make_task(config, data), data)
 
 
 def _spawn(config: Mapping[str, Any], folder: RunFolder, count: int) -> dict[str, Any]:
@@ -116,19 +126,38 @@ def _share(config: Mapping[str, Any], path: Path) -> None:
 
 
 def _train(
-    config: Mapping[str, Any], folder: RunFolder, trainer: L.Trainer, task: ImitationTask, data: ImageData
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trainer: L.Trainer,
+    task: ImitationTask,
+    objective: Objective,
+    data: ImageData,
 ) -> dict[str, Any]:
+    every, quadratic = config["trainer"]["log_every_n_steps"], objective.quadratic
     checkpoints = Checkpoints(folder.checkpoints, every=config["checkpoint_every"])
     interruption = Interruption(checkpoints)
-    curves = Curves(every=config["trainer"]["log_every_n_steps"])
+    curves = Curves(every=every)
     pictures = Pictures(data.val_pairs, max_steps=trainer.max_steps)
-    trainer.callbacks += [  # pyright: ignore[reportAttributeAccessIssue]  # a list that Lightning leaves untyped
-        curves,
-        pictures,
-        checkpoints,
-        interruption,
-        Progress(),
-    ]
+    watchers: list[L.Callback] = [curves, pictures, checkpoints, interruption, Progress()]
+    rate = None
+    if quadratic is not None:
+        rate = None if config["trainer"].get("gradient_clip_val") else plain_rate(*task.optimizer_and_scheduler())
+        watchers.insert(1, OptimumCurves(quadratic, every=every, rate=rate or quadratic.descent().best_rate))
+        truth = impulse_response(data.operator, quadratic.layer.in_channels)
+        pictures.more = partial(
+            _kernels, quadratic, KernelComparison(quadratic.kernels()[1], truth=None if truth is None else truth.kernel)
+        )
+    trainer.callbacks += watchers  # pyright: ignore[reportAttributeAccessIssue]  # a list that Lightning leaves untyped
+    source: L.LightningDataModule = data
+    if objective.on_statistics:
+        source = Stretches(
+            max_steps=trainer.max_steps,
+            validate_every=config["trainer"]["val_check_interval"],
+            every=[every, config["checkpoint_every"]],
+            moments=pictures.moments,
+            validation=data.val_pairs.values(),
+        )
+        trainer.val_check_interval, trainer.gradient_clip_val = source.per_validation, None  # the task clips itself
     last = folder.checkpoint("last")
     resuming = last if last.exists() else None
     # Numbers behind the checkpoint were written by the interrupted run, and are written again.
@@ -136,13 +165,15 @@ def _train(
     trainer.logger = events = Events(folder.path, config=config, start=start)
     events.open()
     metrics: dict[str, Any] = {}
+    if trainer.is_global_zero:
+        _announce(objective, rate)
     try:
         with interruption:
-            trainer.fit(task, datamodule=data, ckpt_path=resuming, weights_only=True)
+            trainer.fit(task, datamodule=source, ckpt_path=resuming, weights_only=True)
             if task.measured_at != trainer.global_step:
-                trainer.validate(task, datamodule=data, verbose=False)
+                trainer.validate(task, datamodule=source, verbose=False)
             if trainer.is_global_zero:
-                metrics = _finish(config, folder, trainer, task, data, curves, checkpoints)
+                metrics = _finish(config, folder, trainer, task, objective, data, curves, checkpoints, rate)
     except Stop as stop:
         if not trainer.is_global_zero:  # one of the processes speaks
             sys.exit(_SIGNALLED + stop.number)
@@ -153,6 +184,17 @@ def _train(
         ) from None
     trainer.strategy.barrier()
     return metrics
+
+
+def _announce(objective: Objective, rate: float | None) -> None:
+    if words := advice.opening(objective):
+        print(words)
+    if objective.quadratic is not None and (danger := advice.too_fast(objective.quadratic, rate)):
+        print(danger, file=sys.stderr)
+
+
+def _kernels(quadratic: Quadratic, beside: KernelComparison) -> dict[str, Tensor]:
+    return {"kernels/beside_the_optimum": beside.picture(quadratic.kernels()[0])}
 
 
 def _command_to_resume(folder: RunFolder, config: Mapping[str, Any]) -> str:
@@ -168,25 +210,39 @@ def _finish(
     folder: RunFolder,
     trainer: L.Trainer,
     task: ImitationTask,
+    objective: Objective,
     data: ImageData,
     curves: Curves,
     checkpoints: Checkpoints,
+    rate: float | None,
 ) -> dict[str, Any]:
     """Measures the last and the best weights, and writes pictures and, last of all, the metrics."""
     device = trainer.strategy.root_device
-    model, pairs = task.model.to(device), data.train_pairs.values()
-    final = {"step": trainer.global_step, "train/mse": report.train_mse(model, pairs), **task.val}
+    model, pairs, quadratic = task.model.to(device), data.train_pairs.values(), objective.quadratic
+    final = {"step": trainer.global_step, "train/mse": whole_image_metrics(model, pairs)["mse"], **task.val}
+    more: dict[str, Any] = {"objective": "statistics" if objective.on_statistics else "pixels"}
+    if quadratic is None:
+        more["best_linear_filter"] = advice.yardstick(model, data)
+    else:
+        more["optimum"] = advice.facts(quadratic, data, rate=rate)
     best = final
     if checkpoints.best_step != trainer.global_step:
         task.load_state_dict(torch.load(checkpoints.best, map_location=device, weights_only=True)["state_dict"])
-        best = {"step": checkpoints.best_step, "train/mse": report.train_mse(model, pairs), **checkpoints.best_val}
+        mse = whole_image_metrics(model, pairs)["mse"]
+        best = {"step": checkpoints.best_step, "train/mse": mse, **checkpoints.best_val}
     facts = report.facts(model, config, steps=trainer.global_step, seconds=curves.seconds, device=str(device))
-    metrics = {"final": final, "best": best, **facts}
-    report.save_pictures(folder, model, data.val_pairs, curves.steps, curves.losses)
+    metrics = {"final": final, "best": best, **more, **facts}
+    least = None if quadratic is None or quadratic.optimum.perfect else quadratic.optimum.loss
+    report.save_pictures(folder, model, data.val_pairs, curves.steps, curves.losses, least)
     assert isinstance(trainer.logger, Events)
     trainer.logger.close()
     folder.write_metrics(metrics)
     print(report.table(metrics, folder, config["outputs"]))
+    if quadratic is None:
+        print(advice.comparison(more["best_linear_filter"], best["val/r2"]), end="\n\n")
+    else:
+        solves = config["choices"].get("optimizer") == "exact"
+        print(advice.closing(more["optimum"], steps=trainer.global_step, rate=rate, solves=solves), end="\n\n")
     if warning := report.warning(metrics, config):
         print(warning, file=sys.stderr)
     return metrics

@@ -1,6 +1,7 @@
 """The parts of a run, each made from the configuration: trainer, data, task."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -16,8 +17,11 @@ from convexp.models import Standardised, receptive_field
 from convexp.models.initialisation import contrast, lsuv
 from convexp.models.standardised import mean_and_std
 from convexp.runs.construction import build, complete
+from convexp.runs.objective import Objective, choose_objective
 from convexp.training.data import ImageData
+from convexp.training.exact import Exact
 from convexp.training.pairs import join_sizes
+from convexp.training.quadratic_task import QuadraticTask
 from convexp.training.task import ImitationTask
 
 
@@ -64,8 +68,8 @@ def with_channels(config: Mapping[str, Any], data: ImageData) -> dict[str, Any]:
     return {**config, "model": node}
 
 
-def make_task(config: Mapping[str, Any], data: ImageData) -> ImitationTask:
-    """The initialised model with its loss, optimizer and schedule."""
+def make_task(config: Mapping[str, Any], data: ImageData) -> tuple[ImitationTask, Objective]:
+    """The initialised model with its loss, optimizer and schedule; and what of it is minimised."""
     torch.manual_seed(config["seed"])
     model = complete(build(config["model"], "model"), "model")
     if not isinstance(model, nn.Module):
@@ -88,15 +92,15 @@ def make_task(config: Mapping[str, Any], data: ImageData) -> ImitationTask:
     def scheduler(optimizer: Optimizer) -> LRScheduler:
         return complete(build(config["scheduler"], "scheduler"), "scheduler", optimizer=optimizer)
 
-    scheduler(optimizer(model.parameters()))  # says what is wrong with them before there is a folder
-    return ImitationTask(
-        model,
-        loss=build(config["loss"], "loss"),
-        optimizer=optimizer,
-        scheduler=scheduler,
-        scale=scale,
-        seed=config["seed"],
-    )
+    loss, trial = build(config["loss"], "loss"), optimizer(model.parameters())
+    scheduler(trial)  # says what is wrong with them before there is a folder
+    objective = choose_objective(config, model, loss, data, solves=isinstance(trial, Exact))
+    kind = ImitationTask
+    if objective.quadratic is not None and objective.on_statistics:
+        clip = config["trainer"].get("gradient_clip_val")
+        kind = partial(QuadraticTask, quadratic=objective.quadratic, gradient_clip_val=clip)
+    task = kind(model, loss=loss, optimizer=optimizer, scheduler=scheduler, scale=scale, seed=config["seed"])
+    return task, objective
 
 
 def _initialise(model: nn.Module, method: str | None, data: ImageData) -> None:

@@ -1,13 +1,12 @@
 """What a run tells at its end: metrics, pictures and a table."""
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import nn
-from torchmetrics import MeanSquaredError
 
 from convexp.images.alignment import common_center
 from convexp.images.curves import loss_curve
@@ -24,20 +23,15 @@ _VERSIONS = ("convexp", "torch", "lightning", "hydra-core", "numpy", "scikit-ima
 POOR = 0.1
 
 
-def train_mse(model: nn.Module, pairs: Iterable[Pair]) -> float:
-    """Mean squared error over all pixels of whole images, on the model's device."""
-    device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
-    error = MeanSquaredError(sync_on_compute=False).to(device)  # one process of several measures
-    with torch.no_grad():
-        for image, target in pairs:
-            error.update(*(part.contiguous() for part in common_center(model(image.to(device)), target.to(device))))
-    return float(error.compute())
-
-
 def save_pictures(
-    folder: RunFolder, model: nn.Module, pairs: Mapping[str, Pair], steps: Sequence[int], losses: Sequence[float]
+    folder: RunFolder,
+    model: nn.Module,
+    pairs: Mapping[str, Pair],
+    steps: Sequence[int],
+    losses: Sequence[float],
+    optimum: float | None,
 ) -> None:
-    """Writes `comparison.png` of the first image, `kernels.png` and `loss.png`."""
+    """Writes `comparison.png` of the first image, `kernels.png` and `loss.png`, with the least loss if it is known."""
     pair = next(iter(pairs.values()))
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     output, _ = feature_maps(model, pair.input.to(device))
@@ -45,7 +39,8 @@ def save_pictures(
     write_image(comparison(pair.input[0], target[0], output[0]), folder.path / "comparison.png")
     if weights := kernels(model):
         write_image(kernel_sheet(weights), folder.path / "kernels.png")
-    write_image(loss_curve({"training loss": (steps, losses)}, ylabel="loss"), folder.path / "loss.png")
+    lines = {} if optimum is None else {"optimum": optimum}
+    write_image(loss_curve({"training loss": (steps, losses)}, ylabel="loss", lines=lines), folder.path / "loss.png")
 
 
 def facts(model: nn.Module, config: Mapping[str, Any], *, steps: int, seconds: float, device: str) -> dict[str, Any]:

@@ -15,8 +15,8 @@ def step_is_over(trainer: L.Trainer) -> bool:
 
     A checkpoint from anywhere else would make a resumed run leave the step's validation out, or repeat it.
     """
-    assert isinstance(trainer.val_check_interval, int)
-    return trainer.validating or trainer.global_step % trainer.val_check_interval != 0
+    assert isinstance(trainer.val_check_interval, int)  # batches, which may be of several steps
+    return trainer.validating or (trainer.fit_loop.total_batch_idx + 1) % trainer.val_check_interval != 0
 
 
 class Checkpoints(L.Callback):

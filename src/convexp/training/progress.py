@@ -34,9 +34,9 @@ class Progress(L.Callback):
         if self._bar is None or self._bar.disable:
             return
         advance = trainer.global_step - self._bar.n
-        if trainer.global_step % 10 == 0 or trainer.global_step == trainer.max_steps:
+        if advance >= 10 or trainer.global_step == trainer.max_steps:
             assert isinstance(pl_module, ImitationTask)
-            numbers = {"loss": f"{float(outputs['loss']):.3e}"}
+            numbers = {"loss": f"{float(pl_module.loss_before_step):.3e}"}
             if pl_module.val:
                 numbers["val R²"] = f"{pl_module.val['val/r2']:.4f}"
             self._bar.set_postfix(numbers, refresh=False)

@@ -46,8 +46,8 @@ class ImitationTask(L.LightningModule):
         self.metrics = image_metrics()
         self.val: dict[str, float] = {}
         self.measured_at = -1  # the step that `val` belongs to
-        self.loss_before_step = torch.tensor(torch.nan)
-        self._loss_at = -1  # the step that `loss_before_step` belongs to
+        self.loss_at = -1  # the step that `loss_before_step` and `rate_before_step` belong to
+        self.loss_before_step, self.rate_before_step = torch.tensor(torch.nan), math.nan
         self._optimizer, self._scheduler = optimizer, scheduler
 
     def forward(self, image: Tensor) -> Tensor:
@@ -60,21 +60,26 @@ class ImitationTask(L.LightningModule):
         Raises:
             ConvexpError: If several processes would each search along their own line.
         """
-        optimizer = self._optimizer(self.model.parameters())
+        optimizer, scheduler = self.optimizer_and_scheduler()
         if isinstance(optimizer, LBFGS) and self.trainer.world_size > 1:
             raise ConvexpError(
                 f"optimizer=lbfgs on {self.trainer.world_size} processes: their line searches, each on its own loss, "
                 "would part; use trainer.devices=1, or another optimizer as optimizer=adam"
             )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def on_train_batch_start(self, batch: list[Pair], batch_idx: int) -> None:
+    def optimizer_and_scheduler(self) -> tuple[Optimizer, LRScheduler]:
+        """New ones, as the training begins with them."""
+        optimizer = self._optimizer(self.model.parameters())
+        return optimizer, self._scheduler(optimizer)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Makes the model's own randomness depend on (seed, step) alone, as the batch does."""
         # Not torch.manual_seed: without a GPU it notes a traceback at each call, for the day when there is one.
         generator = torch.cuda.default_generators[self.device.index] if self.device.type == "cuda" else None
         (generator or torch.default_generator).manual_seed((self.seed * 1_000_003 + self.global_step) % 2**63)
 
-    def training_step(self, batch: list[Pair], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         """The loss over a batch: each image size's mean, weighted by its number of pixels."""
         losses: list[Tensor] = []
         pixels: list[int] = []
@@ -85,9 +90,14 @@ class ImitationTask(L.LightningModule):
         loss = losses[0]
         if len(losses) > 1:
             loss = torch.stack(losses) @ torch.tensor(pixels, dtype=loss.dtype, device=loss.device) / sum(pixels)
-        if self._loss_at != self.global_step:  # a line search looks at other weights, too
-            self.loss_before_step, self._loss_at = loss.detach(), self.global_step
+        if self.loss_at != self.global_step:  # a line search looks at other weights, too
+            self._note(loss.detach())
         return loss
+
+    def _note(self, loss: Tensor) -> None:
+        """Remembers loss and rate of a step that is about to be taken."""
+        self.loss_at, self.loss_before_step = self.global_step, loss
+        self.rate_before_step = self.trainer.optimizers[0].param_groups[0]["lr"] if self._trainer else math.nan
 
     def on_validation_epoch_start(self) -> None:
         """Forgets the images measured before."""

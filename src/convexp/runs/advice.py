@@ -1,0 +1,161 @@
+"""What the optimum says of a run, before the first step and after the last."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from convexp.exact.floor import floor
+from convexp.exact.strips import geometry
+from convexp.exact.yardstick import best_linear_filter
+from convexp.models import receptive_field
+from convexp.operators.response import support
+from convexp.runs.objective import Objective
+from convexp.training.data import ImageData
+from convexp.training.metrics import whole_image_metrics
+from convexp.training.quadratic import Quadratic
+
+NEAR = 0.01  # a loss is called close to the optimum if it is no more than this fraction above it
+
+
+def opening(objective: Objective) -> str | None:
+    """What is known of a quadratic loss before the first step; None of any other."""
+    quadratic = objective.quadratic
+    if quadratic is None:
+        return None
+    optimum, (kernel_size, _, _) = quadratic.optimum, geometry(quadratic.layer)
+    what = f"one {kernel_size[0]}×{kernel_size[1]} convolution, mean squared error: "
+    pixels = f"the statistics of {optimum.count:,} pixels"
+    if objective.on_statistics:
+        how = f"trains on {pixels}, found in {quadratic.seconds:.2g} s"
+        how += f" — {objective.reason}" if objective.reason else ""
+    else:
+        how = f"trains on pixels, as {objective.reason}; the optimum is that of all {optimum.count:,}"
+    unknowns = optimum.eigenvalues.numel()
+    lines = [
+        f"  {what}{how}",
+        f"  least loss {optimum.loss:.4e} · condition number {_short(optimum.condition_number)} · "
+        f"gradient descent is stable below lr {_short(quadratic.descent().limit)}",
+    ]
+    if not optimum.determined:
+        lines.append(
+            f"  the images determine {optimum.rank} of {unknowns} combinations of weights: many kernels are optimal, "
+            "and the one of least norm is called the optimum"
+        )
+    return "\n".join(lines)
+
+
+def too_fast(quadratic: Quadratic, rate: float | None) -> str | None:
+    """What to say if gradient descent at this rate moves away from the optimum."""
+    limit = quadratic.descent().limit
+    if rate is None or rate <= limit:
+        return None
+    return f"WARNING: lr {_short(rate)} is above the limit {_short(limit)}: this will diverge"
+
+
+def facts(quadratic: Quadratic, data: ImageData, *, rate: float | None) -> dict[str, Any]:
+    """What `metrics.json` says of the optimum and of the last weights' distance from it.
+
+    Args:
+        quadratic: The loss, with the last weights.
+        data: The images, and the operator that made the targets.
+        rate: Of plain gradient descent, if that is what trained.
+    """
+    optimum, descent, square = quadratic.optimum, quadratic.descent(), quadratic.scale**2
+    pairs = list(quadratic.pairs)
+    parts = floor(quadratic.layer, pairs, loss=optimum.loss, reach=support(data.operator, quadratic.layer.in_channels))
+    gap = optimum.gap(quadratic.loss())
+    return {
+        "mse": square * optimum.loss,
+        "gap": None if gap is None else max(0.0, gap),
+        "condition_number": optimum.condition_number,
+        "learning_rate_limit": descent.limit,
+        "best_learning_rate": descent.best_rate,
+        "more_steps_to_1_percent": None if rate is None else descent.steps_to(NEAR, rate),
+        "more_steps_to_1_percent_at_best_rate": descent.steps_to(NEAR, descent.best_rate),
+        "pixels": optimum.count,
+        "unknowns": optimum.eigenvalues.numel(),
+        "rank": optimum.rank,
+        "seconds": round(quadratic.seconds, 4),
+        "floor": None
+        if parts is None
+        else {
+            name: list(value) if isinstance(value, Sequence) else square * value
+            for name, value in parts._asdict().items()
+        },
+    }
+
+
+def closing(optimum: Mapping[str, Any], *, steps: int, rate: float | None, solves: bool) -> str:
+    """How far the run has come, what it would take to come near, and what keeps the optimum from 0."""
+    lines = [f"  least train/mse that is possible: {optimum['mse']:.4e}{_because(optimum)}"]
+    gap = optimum["gap"]
+    if gap is None:
+        lines.append("  the kernel can hold the operator: all that is left is rounding")
+    elif gap <= NEAR:
+        lines.append(f"  after {steps} steps {_percent(gap)} above it: there is nothing left to learn")
+    else:
+        at = "at this rate" if rate is not None else "gradient descent at its best rate"
+        key = "more_steps_to_1_percent" if rate is not None else "more_steps_to_1_percent_at_best_rate"
+        more = optimum[key]
+        need = f"{at} 1 % needs {_count(more)} more steps" if math.isfinite(more) else f"{at} never comes within 1 %"
+        short = "" if solves else f"; optimizer=exact gets there in {_short(optimum['seconds'])} s"
+        lines.append(f"  after {steps} steps {_percent(gap)} above it; {need}{short}")
+    return "\n".join(lines)
+
+
+def _because(optimum: Mapping[str, Any]) -> str:
+    parts, total = optimum["floor"], optimum["mse"]
+    if parts is None or optimum["gap"] is None:
+        return ""
+    size = "×".join(map(str, parts["kernel_size"]))
+    words = {
+        "border": "border convention",
+        "kernel": f"kernel smaller than {size}",
+        "channels": "channels apart",
+        "bias": "no bias",
+        "remaining": f"more than a linear {size} filter can do",
+    }
+    shares = [f"{100 * parts[name] / total:.3g} % {text}" for name, text in words.items() if parts[name] > 5e-4 * total]
+    return f" ({', '.join(shares)})"
+
+
+def yardstick(model: nn.Module, data: ImageData) -> dict[str, Any]:
+    """What `metrics.json` says of the best linear filter that sees as far as a model does."""
+    pairs = list(data.train_pairs.values())
+    best = best_linear_filter(pairs, field=receptive_field(model))
+    measured = whole_image_metrics(best, data.val_pairs.values())
+    return {
+        "kernel_size": list(best.kernel_size),
+        "train/mse": whole_image_metrics(best, pairs)["mse"],
+        "val/mse": measured["mse"],
+        "val/r2": measured["r2"],
+    }
+
+
+def comparison(linear: Mapping[str, Any], r2: float) -> str:
+    """Model and best linear filter beside each other."""
+    height, width = linear["kernel_size"]
+    return (
+        f"  the model explains {100 * max(0.0, r2):.3g} % of the validation images' target, the best linear "
+        f"{height}×{width} filter {100 * max(0.0, linear['val/r2']):.3g} %"
+    )
+
+
+def _percent(fraction: float) -> str:
+    if fraction < 1e-6:
+        return "less than 0.0001 %"
+    return f"{100 * fraction:.2g} %" if fraction < 10 else f"{fraction + 1:.3g} times"
+
+
+def _short(value: float) -> str:
+    """A number as one says it: 0.163, 1.39e+06."""
+    return f"{value:.3g}"
+
+
+def _count(number: float) -> str:
+    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if number >= size:
+            return f"{number / size:.2g} {word}"
+    return f"{number:,.0f}"

@@ -1,0 +1,79 @@
+"""The optimum beside the learning, in TensorBoard."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler
+
+from convexp.exact import Descent
+from convexp.training.quadratic import Quadratic
+
+_CHART = ["train/loss", "train/optimum", "train/gradient_descent"]
+
+
+class OptimumCurves(L.Callback):
+    """Writes how far the loss is above the optimum, and what plain gradient descent would have reached by now.
+
+    All of it is about whole images, also where the steps are taken on crops.
+
+    Args:
+        quadratic: The loss.
+        every: Optimizer steps between two points.
+        rate: At which gradient descent goes: that of the run, which it then predicts, or any other.
+    """
+
+    def __init__(self, quadratic: Quadratic, *, every: int, rate: float) -> None:
+        self.quadratic, self.every, self.rate = quadratic, every, rate
+        self.descent = quadratic.descent()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run began, for a resumed one."""
+        return {"start": self.descent.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the beginning over."""
+        self.descent = Descent(self.quadratic.optimum, state_dict["start"])
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Lays the three curves over each other, on the page of custom scalars."""
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_custom_scalars({"learning": {"loss": ["Multiline", _CHART]}})
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Adds a point before a step."""
+        if trainer.global_step % self.every == 0:
+            self._add(trainer)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Adds the last point."""
+        if trainer.global_step == trainer.max_steps:
+            self._add(trainer)
+
+    def _add(self, trainer: L.Trainer) -> None:
+        if not trainer.logger:
+            return
+        step, optimum = trainer.global_step, self.quadratic.optimum
+        values = {"train/optimum": optimum.loss, "train/gap": optimum.gap(self.quadratic.loss())}
+        values["train/gradient_descent"] = self.descent.losses(self.rate, torch.tensor([step])).item()
+        # TensorBoard keeps float32.
+        shown = {tag: value for tag, value in values.items() if value is not None and value < 1e38}
+        trainer.logger.log_metrics(shown, step=step)
+
+
+def plain_rate(optimizer: Optimizer, scheduler: LRScheduler) -> float | None:
+    """The rate of plain gradient descent: constant, without momentum or weight decay; None for everything else."""
+    if type(optimizer) is not SGD or not isinstance(scheduler, ConstantLR):
+        return None
+    (group,) = optimizer.param_groups
+    varies = scheduler.factor != 1 and scheduler.total_iters > 0
+    if varies or group["momentum"] or group["weight_decay"] or group["maximize"]:
+        return None
+    return float(group["lr"])

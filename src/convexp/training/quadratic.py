@@ -1,0 +1,103 @@
+"""The loss of one convolution as the quadratic function that it is: known in full, optimum and all."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from convexp.errors import ConvexpError
+from convexp.exact import Descent, Optimum, Statistics, gather, least_squares, only_convolution
+from convexp.exact.layer import parts_of, weights_of
+from convexp.models import Standardised
+from convexp.training.pairs import Pair
+
+#: Gathering and solving takes seconds up to here, and grows with the third power.
+MOST_UNKNOWNS = 4096
+
+
+def why_not_quadratic(model: nn.Module, loss: nn.Module) -> str | None:
+    """What keeps a model and a loss from being a quadratic function of few weights, in words; None if nothing does."""
+    if type(loss) is not nn.MSELoss or loss.reduction != "mean":
+        return f"the loss {type(loss).__name__} is not the mean squared error"
+    layer = only_convolution(model)
+    if layer is None:
+        return f"the model {_name(model)} is not one convolution, linear in all its weights"
+    unknowns = weights_of(layer).shape[1]
+    if unknowns > MOST_UNKNOWNS:
+        return f"the convolution has {unknowns:,} weights for an output, more than {MOST_UNKNOWNS:,} are not solved for"
+    return None
+
+
+def _name(model: nn.Module) -> str:
+    return type(model.model if isinstance(model, Standardised) else model).__name__
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic:
+    """The mean squared error of a model that is one convolution, over all pixels of whole images.
+
+    Args:
+        layer: The convolution, with the weights of the moment.
+        statistics: Of what it reads and what it should return, in the units that it works in.
+        optimum: Its least loss.
+        scale: The target's units in those of the convolution's output: a loss of the run is scale² smaller than the
+            mean squared error of the target.
+        unit: What a weight of the convolution is in a filter from image to target.
+        seconds: That finding all this has taken.
+        pairs: What the convolution reads, and what it should return.
+    """
+
+    layer: nn.Conv2d
+    statistics: Statistics
+    optimum: Optimum
+    scale: float
+    unit: float
+    seconds: float
+    pairs: Sequence[Pair]
+
+    @classmethod
+    def of(cls, model: nn.Module, pairs: Iterable[Pair]) -> "Quadratic":
+        """Gathers and solves.
+
+        Args:
+            model: One for which `why_not_quadratic` has nothing to say.
+            pairs: Whole images and targets.
+
+        Raises:
+            ConvexpError: If an image holds NaN or infinity.
+        """
+        start = time.perf_counter()
+        layer = only_convolution(model)
+        if layer is None:
+            raise ConvexpError(f"{_name(model)} is not one convolution, and its loss not quadratic")
+        scale, unit = 1.0, 1.0
+        if isinstance(model, Standardised):
+            pairs = [
+                Pair(model.standardised_input(pair.input), model.standardised_target(pair.target)) for pair in pairs
+            ]
+            scale = float(model.scale)
+            unit = scale / float(model.std)
+        pairs = list(pairs)
+        statistics = gather(layer, pairs)
+        optimum = least_squares(layer, pairs, statistics=statistics)
+        return cls(layer, statistics, optimum, scale, unit, time.perf_counter() - start, pairs)
+
+    @property
+    def weights(self) -> Tensor:
+        """The weights of the moment, (groups, P, Q) float64 on the CPU."""
+        return weights_of(self.layer).to("cpu", torch.float64)
+
+    def loss(self) -> float:
+        """The loss of the weights of the moment."""
+        return self.statistics.loss(self.weights)
+
+    def descent(self) -> Descent:
+        """Gradient descent from the weights of the moment."""
+        return Descent(self.optimum, self.weights)
+
+    def kernels(self) -> tuple[Tensor, Tensor]:
+        """Learned and optimal kernel (O, I, kh, kw), as filters from image to target."""
+        learned, optimal = (parts_of(weights, self.layer)[0] for weights in (self.weights, self.optimum.weights))
+        return self.unit * learned, self.unit * optimal
