@@ -147,6 +147,21 @@ def test_what_they_do_not_contain(arguments, message, noise):
         statistics.restrict(**arguments)
 
 
+@pytest.mark.parametrize(("kernel_size", "bias"), [((7, 5), True), ((7, 5), False), ((2, 3), True)])
+def test_the_residual_of_large_kernels_is_that_of_the_pixels(kernel_size, bias, noise, design):
+    layer = nn.Conv2d(2, 3, kernel_size, bias=bias).double()
+    image, target = noise(1, 2, 17, 23), noise(1, 3, 11, 19, seed=1)
+    moments, energy = residual(layer, [(image, target)], weights_of(layer))
+    assert energy == pytest.approx(mean_square(layer, [(image, target)]), rel=1e-12)
+    output = layer(image).detach()
+    rows, columns = min(output.shape[2], 11), min(output.shape[3], 19)
+    top, left = (output.shape[2] - rows) // 2, (output.shape[3] - columns) // 2
+    rest = target[..., :rows, :columns] - output[..., top : top + rows, left : left + columns]
+    read, _ = design(image, kernel_size, bias=bias)
+    read = read.reshape(*output.shape[2:], -1)[top : top + rows, left : left + columns].reshape(rows * columns, -1)
+    np.testing.assert_allclose(moments[0], read.T @ rest[0].flatten(1).T.numpy() / (rows * columns), atol=1e-13)
+
+
 def test_the_residual_is_that_of_the_pixels(noise, design):
     layer = nn.Conv2d(2, 2, 3, groups=2, padding=1).double()
     image, target = noise(1, 2, 11, 13), noise(1, 2, 11, 13, seed=1)

@@ -59,6 +59,15 @@ def test_its_kernels_are_filters_from_image_to_target():
     torch.testing.assert_close(learned.float(), 2 * model.model.weight.detach())
 
 
+def test_each_group_reads_its_own_channels():
+    image = noise(1, 4, 11, 13)
+    layer = nn.Conv2d(4, 6, 3, groups=2)
+    full = torch.zeros(6, 4, 3, 3)
+    full[:3, :2], full[3:, 2:] = layer.weight.detach()[:3], layer.weight.detach()[3:]
+    quadratic = Quadratic.of(layer, [Pair(image, nn.functional.conv2d(image, full))])
+    assert quadratic.of_own_channels(full).equal(layer.weight)
+
+
 def test_it_follows_the_weights():
     layer = nn.Conv2d(1, 1, 1, bias=False)
     quadratic = Quadratic.of(layer, [Pair(torch.ones(1, 1, 2, 2), torch.full((1, 1, 2, 2), 3.0))])

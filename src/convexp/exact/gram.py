@@ -61,25 +61,16 @@ def structured_sums(region: Tensor, target: Tensor, *, kernel_size: tuple[int, i
     equations, Journal of Mathematical Analysis and Applications 68 (1979).
     """
     (kh, kw), (height, width) = kernel_size, target.shape[1:]
-    channels = len(region)
-    size = [_fast_length(side) for side in region.shape[1:]]
-
-    def spectrum(values: Tensor, rows: int | None = None, columns: int | None = None) -> Tensor:
-        cut = torch.zeros(len(values), *size, dtype=values.dtype, device=values.device)
-        cut[:, :rows, :columns][..., : values.shape[1], : values.shape[2]] = values[:, :rows, :columns]
-        return torch.fft.rfft2(cut)
-
-    def correlation(a: Tensor, b: Tensor) -> Tensor:
-        """Σ_q a[q]·b[q + lag] for each channel of a with each of b: (channels of a, channels of b, rows, columns)."""
-        return torch.fft.irfft2(a.conj()[:, None] * b, s=size)
-
-    everything = spectrum(region)
-    uy = correlation(spectrum(target), everything)[..., :kh, :kw].permute(1, 2, 3, 0)
+    channels, size = len(region), fast_size(region)
+    everything = spectrum(region, size)
+    uy = _correlation(spectrum(target, size), everything, size)[..., :kh, :kw].permute(1, 2, 3, 0)
 
     # first[c, ix, d, jy, jx] is G of (c, 0, ix) and (d, jy, jx).
     first = region.new_empty(channels, kw, channels, kh, kw)
-    first[:, 0] = correlation(spectrum(region, height, width), everything)[..., :kh, :kw]
-    backwards = correlation(spectrum(region, rows=height), spectrum(region, columns=width))[..., :kh, :]
+    inside = spectrum(region[:, :height, :width], size)
+    first[:, 0] = _correlation(inside, everything, size)[..., :kh, :kw]
+    above, left_of = spectrum(region[:, :height], size), spectrum(region[..., :width], size)
+    backwards = _correlation(above, left_of, size)[..., :kh, :]
     lags = -torch.arange(kw, device=region.device) % size[1]
     first[..., 0] = backwards[..., lags].permute(0, 3, 1, 2)
     left, right = region[..., : kw - 1], region[..., width:]
@@ -108,8 +99,41 @@ def _row_products(rows: Tensor, width: int) -> Tensor:
     return (flat @ flat.T).reshape(*shifted.shape[:3], *shifted.shape[:3])
 
 
+def structured_residual(region: Tensor, target: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """What a kernel leaves of the target, and its products with what the kernel reads, by FFT.
+
+    Args:
+        region: (C, H, W) float64.
+        target: (O, h, w).
+        kernel: (O, C, kh, kw).
+
+    Returns:
+        r = y − Σ kernel · region, (O, h, w), and Σ u rᵀ in the kernel's shape.
+    """
+    size, (height, width), (kh, kw) = fast_size(region), target.shape[1:], kernel.shape[2:]
+    everything = spectrum(region, size)
+    weighted = torch.einsum("ocyx,cyx->oyx", spectrum(kernel, size).conj(), everything)
+    rest = target - torch.fft.irfft2(weighted, s=size)[:, :height, :width]
+    return rest, _correlation(spectrum(rest, size), everything, size)[..., :kh, :kw]
+
+
+def spectrum(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """The Fourier transform of values (..., h, w), laid into zeros of a size."""
+    return torch.fft.rfft2(values, s=size)
+
+
+def fast_size(region: Tensor) -> tuple[int, int]:
+    """The smallest size that holds a region, and is fast to transform."""
+    return _fast_length(region.shape[-2]), _fast_length(region.shape[-1])
+
+
+def _correlation(a: Tensor, b: Tensor, size: tuple[int, int]) -> Tensor:
+    """Σ_q a[q]·b[q + lag], of their spectra, for each channel of a with each of b: (channels, channels, *size)."""
+    return torch.fft.irfft2(a.conj()[:, None] * b, s=size)
+
+
 def _fast_length(least: int) -> int:
-    """The smallest length with no prime factor above 5, for which an FFT is fast."""
+    """The smallest length with no prime factor above 5."""
     length = least
     while True:
         rest = length

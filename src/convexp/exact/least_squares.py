@@ -108,10 +108,10 @@ def least_squares(
     optimum = solve(gather(layer, pairs) if statistics is None else statistics)
     if optimum.loss > CANCELLED * optimum.energy or optimum.rank == 0:
         return optimum
-    moments, _ = residual(layer, pairs, optimum.weights)
-    weights = optimum.weights + _solution(optimum.eigenvalues, optimum.eigenvectors, moments)
-    _, loss = residual(layer, pairs, weights)
-    return replace(optimum, weights=weights, loss=loss)
+    moments, left = residual(layer, pairs, optimum.weights)
+    change = _solution(optimum.eigenvalues, optimum.eigenvectors, moments)
+    gain = float((change * moments).sum()) / layer.out_channels
+    return replace(optimum, weights=optimum.weights + change, loss=max(0.0, left - gain))
 
 
 def _solution(eigenvalues: Tensor, eigenvectors: Tensor, moments: Tensor) -> Tensor:

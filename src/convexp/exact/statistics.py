@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
 from convexp.errors import ConvexpError
-from convexp.exact.gram import sums
+from convexp.exact.gram import goes_by_structure, structured_residual, sums
 from convexp.exact.layer import matrix, parts_of
 from convexp.exact.strips import Strip, Two, geometry, strips
 
@@ -202,13 +202,18 @@ def residual(layer: nn.Conv2d, pairs: Iterable[Sequence[Tensor]], weights: Tenso
     """
     kernel, *constant = parts_of(weights, layer)
     bias = constant[0] if constant else None
-    _, stride, dilation = geometry(layer)
+    kernel_size, stride, dilation = geometry(layer)
     moments, energy, count = torch.zeros_like(weights), 0.0, 0
     for image, target in pairs:
         for region, wanted in strips(layer, image, target):
-            rest = wanted[None] - F.conv2d(region[None], kernel, bias, stride, 0, dilation, layer.groups)
-            products = conv2d_weight(region[None], kernel.shape, rest, stride, 0, dilation, layer.groups)  # pyright: ignore[reportArgumentType]  # its annotations know whole numbers only
-            moments += matrix(products, None if bias is None else rest.sum(dim=(0, 2, 3)), groups=layer.groups)
+            if bias is not None:
+                wanted = wanted - bias[:, None, None]
+            if layer.groups == 1 and goes_by_structure(len(region), kernel_size, stride, dilation):
+                rest, products = structured_residual(region, wanted, kernel)
+            else:
+                rest = wanted - F.conv2d(region[None], kernel, None, stride, 0, dilation, layer.groups)[0]
+                products = conv2d_weight(region[None], kernel.shape, rest[None], stride, 0, dilation, layer.groups)  # pyright: ignore[reportArgumentType]  # its annotations know whole numbers only
+            moments += matrix(products, None if bias is None else rest.sum(dim=(1, 2)), groups=layer.groups)
             energy += float(rest.square().sum())
             count += wanted[0].numel()
     return moments / count, energy / (count * layer.out_channels)

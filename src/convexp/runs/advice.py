@@ -17,13 +17,14 @@ from convexp.training.metrics import whole_image_metrics
 from convexp.training.quadratic import Quadratic
 
 NEAR = 0.01  # a loss is called close to the optimum if it is no more than this fraction above it
+ROUNDING = 1e-12  # of the target's mean square: what single precision leaves of a perfect fit
 
 
 def opening(objective: Objective) -> str | None:
     """What is known of a quadratic loss before the first step; None of any other."""
     quadratic = objective.quadratic
     if quadratic is None:
-        return None
+        return f"  trains on pixels: {objective.reason}" if objective.surprises else None
     optimum, (kernel_size, _, _) = quadratic.optimum, geometry(quadratic.layer)
     what = f"one {kernel_size[0]}×{kernel_size[1]} convolution, mean squared error: "
     pixels = f"the statistics of {optimum.count:,} pixels"
@@ -36,7 +37,7 @@ def opening(objective: Objective) -> str | None:
     lines = [
         f"  {what}{how}",
         f"  least loss {optimum.loss:.4e} · condition number {_short(optimum.condition_number)} · "
-        f"gradient descent is stable below lr {_short(quadratic.descent().limit)}",
+        f"gradient descent is stable {_below(quadratic.descent().limit)}",
     ]
     if not optimum.determined:
         lines.append(
@@ -65,10 +66,12 @@ def facts(quadratic: Quadratic, data: ImageData, *, rate: float | None) -> dict[
     optimum, descent, square = quadratic.optimum, quadratic.descent(), quadratic.scale**2
     pairs = list(quadratic.pairs)
     parts = floor(quadratic.layer, pairs, loss=optimum.loss, reach=support(data.operator, quadratic.layer.in_channels))
-    gap = optimum.gap(quadratic.loss())
+    loss = quadratic.loss()
+    gap = optimum.gap(loss)
     return {
         "mse": square * optimum.loss,
         "gap": None if gap is None else max(0.0, gap),
+        "left": loss / optimum.energy if optimum.energy > 0 else loss,
         "condition_number": optimum.condition_number,
         "learning_rate_limit": descent.limit,
         "best_learning_rate": descent.best_rate,
@@ -88,26 +91,46 @@ def facts(quadratic: Quadratic, data: ImageData, *, rate: float | None) -> dict[
 
 
 def closing(optimum: Mapping[str, Any], *, steps: int, rate: float | None, solves: bool) -> str:
-    """How far the run has come, what it would take to come near, and what keeps the optimum from 0."""
-    lines = [f"  least train/mse that is possible: {optimum['mse']:.4e}{_because(optimum)}"]
-    gap = optimum["gap"]
-    if gap is None:
-        lines.append("  the kernel can hold the operator: all that is left is rounding")
-    elif gap <= NEAR:
-        lines.append(f"  after {steps} steps {_percent(gap)} above it: there is nothing left to learn")
+    """How far the run has come, what it would take to come near, and what keeps the optimum from 0.
+
+    Args:
+        optimum: What `facts` gave.
+        steps: How many the run has taken.
+        rate: Of plain gradient descent, if that is what trained.
+        solves: Whether the optimizer is `exact`.
+    """
+    least = f"  least train/mse that is possible: {optimum['mse']:.4e}"
+    come = f"  after {steps} step{'s' * (steps != 1)} "
+    if optimum["gap"] is None:
+        known = optimum["rank"] == optimum["unknowns"]
+        why = "the kernel can hold the operator" if known else "there are more weights than the images determine"
+        least += f", 0 but for rounding: {why}"
+        come += f"{_percent(optimum['left'])} of the target's mean square is left"
+        near = optimum["left"] <= ROUNDING
     else:
-        at = "at this rate" if rate is not None else "gradient descent at its best rate"
-        key = "more_steps_to_1_percent" if rate is not None else "more_steps_to_1_percent_at_best_rate"
-        more = optimum[key]
-        need = f"{at} 1 % needs {_count(more)} more steps" if math.isfinite(more) else f"{at} never comes within 1 %"
-        short = "" if solves else f"; optimizer=exact gets there in {_short(optimum['seconds'])} s"
-        lines.append(f"  after {steps} steps {_percent(gap)} above it; {need}{short}")
-    return "\n".join(lines)
+        least += _because(optimum)
+        come += f"{_percent(optimum['gap'])} above it"
+        near = optimum["gap"] <= NEAR
+        if not near:
+            come += f"; {_prospects(optimum, rate)}"
+    if near:
+        come += ": there is nothing left to learn"
+    elif not solves:
+        come += f"; optimizer=exact gets there in {_short(optimum['seconds'])} s"
+    return f"{least}\n{come}"
+
+
+def _prospects(optimum: Mapping[str, Any], rate: float | None) -> str:
+    if rate is None:
+        who, steps = "gradient descent at its best rate", optimum["more_steps_to_1_percent_at_best_rate"]
+    else:
+        who, steps = "at this rate", optimum["more_steps_to_1_percent"]
+    return f"{who} 1 % needs {_count(steps)} more steps" if math.isfinite(steps) else f"{who} it never comes within 1 %"
 
 
 def _because(optimum: Mapping[str, Any]) -> str:
     parts, total = optimum["floor"], optimum["mse"]
-    if parts is None or optimum["gap"] is None:
+    if parts is None:
         return ""
     size = "×".join(map(str, parts["kernel_size"]))
     words = {
@@ -144,9 +167,15 @@ def comparison(linear: Mapping[str, Any], r2: float) -> str:
 
 
 def _percent(fraction: float) -> str:
-    if fraction < 1e-6:
-        return "less than 0.0001 %"
-    return f"{100 * fraction:.2g} %" if fraction < 10 else f"{fraction + 1:.3g} times"
+    if fraction >= 1e4:
+        return f"{fraction:.2g} times"
+    if fraction >= 0.995:
+        return f"{100 * fraction:,.0f} %"
+    return f"{100 * fraction:.2g} %" if fraction >= 1e-6 else "less than 0.0001 %"
+
+
+def _below(limit: float) -> str:
+    return f"below lr {_short(limit)}" if math.isfinite(limit) else "at any rate"
 
 
 def _short(value: float) -> str:

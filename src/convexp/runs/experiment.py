@@ -143,10 +143,9 @@ def _train(
     if quadratic is not None:
         rate = None if config["trainer"].get("gradient_clip_val") else plain_rate(*task.optimizer_and_scheduler())
         watchers.insert(1, OptimumCurves(quadratic, every=every, rate=rate or quadratic.descent().best_rate))
-        truth = impulse_response(data.operator, quadratic.layer.in_channels)
-        pictures.more = partial(
-            _kernels, quadratic, KernelComparison(quadratic.kernels()[1], truth=None if truth is None else truth.kernel)
-        )
+        response = impulse_response(data.operator, quadratic.layer.in_channels)
+        truth = None if response is None else quadratic.of_own_channels(response.kernel)
+        pictures.more = partial(_kernels, quadratic, KernelComparison(quadratic.kernels()[1], truth=truth))
     trainer.callbacks += watchers  # pyright: ignore[reportAttributeAccessIssue]  # a list that Lightning leaves untyped
     source: L.LightningDataModule = data
     if objective.on_statistics:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from convexp.errors import ConvexpError
+from convexp.exact import only_convolution
 from convexp.training.data import ImageData
 from convexp.training.quadratic import Quadratic, why_not_quadratic
 
@@ -19,11 +20,13 @@ class Objective:
         quadratic: The loss on whole images, if it is a quadratic function of the weights.
         on_statistics: Whether the steps are taken on its statistics.
         reason: Why not, or what is special about it, in words; empty where there is nothing to say.
+        surprises: Whether one would have expected statistics: the model is one convolution.
     """
 
     quadratic: Quadratic | None
     on_statistics: bool
     reason: str
+    surprises: bool = False
 
 
 def choose_objective(
@@ -63,7 +66,8 @@ def choose_objective(
     sampled = f"data.crop_size={data.crop_size}" if data.crop_size else f"data.batch_size={data.batch_size}"
     samples = data.crop_size is not None or data.batch_size is not None
     if obstacle:
-        return Objective(None, on_statistics=False, reason=obstacle)
+        one = only_convolution(model) is not None
+        return Objective(None, on_statistics=False, reason=obstacle, surprises=one)
     quadratic = Quadratic.of(model, data.train_pairs.values())
     if wanted == "statistics" or solves:
         reason = f"not of the samples that {sampled} would take, but of all pixels" if samples else ""

@@ -83,9 +83,11 @@ def warning(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str | None
             f"WARNING: the run has collapsed: R² on validation images was {best:.4g} at step {metrics['best']['step']} "
             f"and is {r2:.4g} at the end. Try a smaller optimizer.lr or trainer.gradient_clip_val=1."
         )
+    reached = metrics.get("optimum", {}).get("gap")
     untried = [
         advice
         for advice, tried in (
+            ("optimizer=exact", reached is None or reached <= 0.01),
             ("standardise=true", config["standardise"]),
             ("initialisation=lsuv", config["initialisation"] is not None),
             ("scheduler=one_cycle optimizer=adam optimizer.lr=1e-2", config["choices"].get("scheduler") == "one_cycle"),

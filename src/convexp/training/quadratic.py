@@ -26,7 +26,7 @@ def why_not_quadratic(model: nn.Module, loss: nn.Module) -> str | None:
         return f"the model {_name(model)} is not one convolution, linear in all its weights"
     unknowns = weights_of(layer).shape[1]
     if unknowns > MOST_UNKNOWNS:
-        return f"the convolution has {unknowns:,} weights for an output, more than {MOST_UNKNOWNS:,} are not solved for"
+        return f"the convolution has {unknowns:,} weights for an output; more than {MOST_UNKNOWNS:,} are not solved for"
     return None
 
 
@@ -96,6 +96,12 @@ class Quadratic:
     def descent(self) -> Descent:
         """Gradient descent from the weights of the moment."""
         return Descent(self.optimum, self.weights)
+
+    def of_own_channels(self, kernel: Tensor) -> Tensor:
+        """What of a kernel (O, I, kh, kw) reads the channels of each output's group, (O, I / groups, kh, kw)."""
+        groups = self.layer.groups
+        blocks = kernel.unflatten(0, (groups, -1)).unflatten(2, (groups, -1))
+        return torch.cat([blocks[index, :, index] for index in range(groups)])
 
     def kernels(self) -> tuple[Tensor, Tensor]:
         """Learned and optimal kernel (O, I, kh, kw), as filters from image to target."""
