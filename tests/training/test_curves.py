@@ -34,7 +34,7 @@ class Losses(L.Callback):
         self.values = []
 
     def on_train_batch_end(self, trainer, module, *_):
-        self.values.append(float(module.loss_before_step))
+        self.values.append(float(module.notes[-1].loss))
 
 
 def test_loss_and_rate_stand_at_the_step_they_belong_to(task_of, train, logger, tmp_path):

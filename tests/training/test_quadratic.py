@@ -21,7 +21,7 @@ def noise(*shape, seed=0):
         (nn.Conv2d(3, 1, 3), nn.MSELoss(reduction="sum"), "the loss MSELoss is not the mean squared error"),
         (nn.Sequential(nn.Conv2d(3, 1, 3), nn.ELU()), nn.MSELoss(), "the model Sequential is not one convolution, "),
         (Standardised(nn.Identity()), nn.MSELoss(), "the model Identity is not one convolution, "),
-        (nn.Conv2d(3, 1, 37), nn.MSELoss(), "the convolution has 4,108 weights for an output, more than 4,096 are"),
+        (nn.Conv2d(3, 1, 37), nn.MSELoss(), "the convolution has 4,108 weights for an output; more than 4,096 are"),
         (nn.Conv2d(3, 3, 37, groups=3), nn.MSELoss(), None),
     ],
     ids=str,

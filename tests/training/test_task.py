@@ -108,7 +108,7 @@ def test_the_remembered_loss_is_that_before_the_line_search(task_of, train, data
 
     class Losses(L.Callback):
         def on_train_batch_end(self, trainer, module, *_):
-            seen.append(float(module.loss_before_step))
+            seen.append(float(module.notes[-1].loss))
 
     def optimizer(weights):
         return LBFGS(weights, max_iter=3, max_eval=9, line_search_fn="strong_wolfe")

@@ -11,10 +11,11 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from convexp.errors import ConvexpError
 from convexp.images.tiles import KernelComparison
+from convexp.models.blocks import kernels
 from convexp.operators.response import impulse_response
 from convexp.runs import advice, report
 from convexp.runs.construction import untrusted
@@ -137,22 +138,24 @@ def _train(
     checkpoints = Checkpoints(folder.checkpoints, every=config["checkpoint_every"])
     interruption = Interruption(checkpoints)
     curves = Curves(every=every)
-    pictures = Pictures(data.val_pairs, max_steps=trainer.max_steps)
-    watchers: list[L.Callback] = [curves, pictures, checkpoints, interruption, Progress()]
-    rate = None
+    rate, draw_kernels = None, None
+    watchers: list[L.Callback] = [curves]
     if quadratic is not None:
         rate = None if config["trainer"].get("gradient_clip_val") else plain_rate(*task.optimizer_and_scheduler())
-        watchers.insert(1, OptimumCurves(quadratic, every=every, rate=rate or quadratic.descent().best_rate))
+        watchers.append(OptimumCurves(quadratic, every=every, rate=rate or quadratic.descent().best_rate))
         response = impulse_response(data.operator, quadratic.layer.in_channels)
         truth = None if response is None else quadratic.of_own_channels(response.kernel)
-        pictures.more = partial(_kernels, quadratic, KernelComparison(quadratic.kernels()[1], truth=truth))
+        beside = KernelComparison(quadratic.kernels()[1], truth=truth)
+        draw_kernels = partial(_beside_the_optimum, quadratic, beside)
+    pictures = Pictures(data.val_pairs, max_steps=trainer.max_steps, draw_kernels=draw_kernels)
+    watchers += [pictures, checkpoints, interruption, Progress()]
     trainer.callbacks += watchers  # pyright: ignore[reportAttributeAccessIssue]  # a list that Lightning leaves untyped
     source: L.LightningDataModule = data
     if objective.on_statistics:
         source = Stretches(
             max_steps=trainer.max_steps,
             validate_every=config["trainer"]["val_check_interval"],
-            every=[every, config["checkpoint_every"]],
+            every=[config["checkpoint_every"]],
             moments=pictures.moments,
             validation=data.val_pairs.values(),
         )
@@ -192,8 +195,9 @@ def _announce(objective: Objective, rate: float | None) -> None:
         print(danger, file=sys.stderr)
 
 
-def _kernels(quadratic: Quadratic, beside: KernelComparison) -> dict[str, Tensor]:
-    return {"kernels/beside_the_optimum": beside.picture(quadratic.kernels()[0])}
+def _beside_the_optimum(quadratic: Quadratic, beside: KernelComparison, model: nn.Module) -> dict[str, Tensor]:
+    (name,) = kernels(model)
+    return {name: beside.picture(quadratic.kernels()[0])}
 
 
 def _command_to_resume(folder: RunFolder, config: Mapping[str, Any]) -> str:

@@ -98,7 +98,8 @@ def make_task(config: Mapping[str, Any], data: ImageData) -> tuple[ImitationTask
     kind = ImitationTask
     if objective.quadratic is not None and objective.on_statistics:
         clip = config["trainer"].get("gradient_clip_val")
-        kind = partial(QuadraticTask, quadratic=objective.quadratic, gradient_clip_val=clip)
+        every = config["trainer"]["log_every_n_steps"]
+        kind = partial(QuadraticTask, quadratic=objective.quadratic, every=every, gradient_clip_val=clip)
     task = kind(model, loss=loss, optimizer=optimizer, scheduler=scheduler, scale=scale, seed=config["seed"])
     return task, objective
 

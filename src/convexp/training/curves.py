@@ -25,6 +25,7 @@ class Curves(L.Callback):
         self.losses: list[float] = []
         self.seconds = 0.0
         self._started: float | None = None
+        self._rate = math.nan
 
     def state_dict(self) -> dict[str, Any]:
         """The curve and the seconds so far, for a resumed run."""
@@ -49,17 +50,19 @@ class Curves(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Adds a point.
+        """Adds the points of the batch.
 
         Raises:
-            ConvexpError: If the loss is not finite.
+            ConvexpError: If a loss is not finite.
         """
         assert isinstance(pl_module, ImitationTask)
-        step = pl_module.loss_at
-        if step % self.every and step != trainer.max_steps - 1:
-            return
-        loss, rate = float(pl_module.loss_before_step), pl_module.rate_before_step
-        self._require_finite("the loss", loss, step, rate)
+        for step, loss, rate in pl_module.notes:
+            if step % self.every == 0 or step == trainer.max_steps - 1:
+                self._add(trainer, step, float(loss), rate)
+
+    def _add(self, trainer: L.Trainer, step: int, loss: float, rate: float) -> None:
+        self._rate = rate
+        self._require_finite("the loss", loss, step)
         self.steps.append(step)
         self.losses.append(loss)
         if trainer.logger:
@@ -72,11 +75,11 @@ class Curves(L.Callback):
             ConvexpError: If the validation error is not finite.
         """
         assert isinstance(pl_module, ImitationTask)
-        self._require_finite("val/mse", pl_module.val["val/mse"], trainer.global_step, pl_module.rate_before_step)
+        self._require_finite("val/mse", pl_module.val["val/mse"], trainer.global_step)
 
-    def _require_finite(self, what: str, value: float, step: int, rate: float) -> None:
+    def _require_finite(self, what: str, value: float, step: int) -> None:
         if not math.isfinite(value):
             raise ConvexpError(
                 f"{what} is {value} at step {step}: the run has diverged; try a smaller optimizer.lr "
-                f"(now {rate:.3g}), trainer.gradient_clip_val=1 or standardise=true"
+                f"(now {self._rate:.3g}), trainer.gradient_clip_val=1 or standardise=true"
             )

@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler
 
 from convexp.exact import Descent
 from convexp.training.quadratic import Quadratic
+from convexp.training.quadratic_task import QuadraticTask
 
 _CHART = ["train/loss", "train/optimum", "train/gradient_descent"]
 
@@ -46,23 +47,29 @@ class OptimumCurves(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Adds a point before a step."""
-        if trainer.global_step % self.every == 0:
-            self._add(trainer)
+        """Adds a point before a step on pixels, whose own loss may be that of crops."""
+        if not isinstance(pl_module, QuadraticTask) and trainer.global_step % self.every == 0:
+            self._add(trainer, trainer.global_step, self.quadratic.loss())
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Adds the last point."""
+        """Adds the points of steps on the statistics, and the last one."""
+        if isinstance(pl_module, QuadraticTask):
+            for step, loss, _ in pl_module.notes:
+                if step % self.every == 0:
+                    self._add(trainer, step, float(loss))
         if trainer.global_step == trainer.max_steps:
-            self._add(trainer)
+            self._add(trainer, trainer.global_step, self.quadratic.loss())
 
-    def _add(self, trainer: L.Trainer) -> None:
+    def _add(self, trainer: L.Trainer, step: int, loss: float) -> None:
         if not trainer.logger:
             return
-        step, optimum = trainer.global_step, self.quadratic.optimum
-        values = {"train/optimum": optimum.loss, "train/gap": optimum.gap(self.quadratic.loss())}
+        optimum = self.quadratic.optimum
+        values = {"train/gap": optimum.gap(loss)}
         values["train/gradient_descent"] = self.descent.losses(self.rate, torch.tensor([step])).item()
+        if step in (0, trainer.max_steps):  # the ends of a line
+            values["train/optimum"] = optimum.loss
         # TensorBoard keeps float32.
         shown = {tag: value for tag, value in values.items() if value is not None and value < 1e38}
         trainer.logger.log_metrics(shown, step=step)

@@ -28,7 +28,7 @@ class Pictures(L.Callback):
         max_steps: The last moment.
         moments: How many moments there are at most, spread evenly over the logarithm of the steps.
         side: Of the shown centre, in pixels.
-        more: Makes further pictures of the moment, by tag.
+        draw_kernels: Makes the pictures of a model's kernels, by name.
     """
 
     def __init__(
@@ -38,9 +38,9 @@ class Pictures(L.Callback):
         max_steps: int,
         moments: int = 10,
         side: int = 256,
-        more: Callable[[], Mapping[str, Tensor]] = dict,
+        draw_kernels: Callable[[nn.Module], Mapping[str, Tensor]] | None = None,
     ) -> None:
-        self.more = more
+        self.draw_kernels = _kernel_tiles if draw_kernels is None else draw_kernels
         self.pairs = {name: _centre(pair, side) for name, pair in pairs.items()}
         self.moments = {0, *np.geomspace(1, max_steps, moments - 1).round().astype(int).tolist()}
         self._drawn: dict[str, Comparison] = {}
@@ -63,7 +63,8 @@ class Pictures(L.Callback):
             return
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                for tag, picture in {**pictures(pl_module.model, self.pairs, self._drawn), **self.more()}.items():
+                shown = pictures(pl_module.model, self.pairs, draw_kernels=self.draw_kernels, drawn=self._drawn)
+                for tag, picture in shown.items():
                     _write(logger.experiment, tag, picture, trainer.global_step)
 
 
@@ -82,7 +83,11 @@ def _centre(pair: Pair, side: int) -> Pair:
 
 
 def pictures(
-    model: nn.Module, pairs: Mapping[str, Pair], drawn: dict[str, Comparison] | None = None
+    model: nn.Module,
+    pairs: Mapping[str, Pair],
+    *,
+    draw_kernels: Callable[[nn.Module], Mapping[str, Tensor]] | None = None,
+    drawn: dict[str, Comparison] | None = None,
 ) -> dict[str, Tensor]:
     """All pictures of a model: comparisons on images, feature maps on the first of them, and the kernels.
 
@@ -91,6 +96,7 @@ def pictures(
     Args:
         model: Any module on (B, C, H, W) images.
         pairs: Images and their targets by name, each with B = 1.
+        draw_kernels: Makes the pictures of its kernels, by name; the tiles of every convolution if None.
         drawn: Keeps what is the same at every moment.
 
     Returns:
@@ -107,7 +113,12 @@ def pictures(
         shown[f"comparison/{name}"] = drawn[name].picture(output[0])
         if name == next(iter(pairs)):
             shown |= {f"features/{block}": feature_tiles(features[0]) for block, features in maps.items()}
-    return shown | {f"kernels/{name}": kernel_tiles(weight) for name, weight in kernels(model).items()}
+    draw = _kernel_tiles if draw_kernels is None else draw_kernels
+    return shown | {f"kernels/{name}": picture for name, picture in draw(model).items()}
+
+
+def _kernel_tiles(model: nn.Module) -> dict[str, Tensor]:
+    return {name: kernel_tiles(weight) for name, weight in kernels(model).items()}
 
 
 def _deviation(target: Tensor) -> float:

@@ -36,7 +36,7 @@ class Progress(L.Callback):
         advance = trainer.global_step - self._bar.n
         if advance >= 10 or trainer.global_step == trainer.max_steps:
             assert isinstance(pl_module, ImitationTask)
-            numbers = {"loss": f"{float(pl_module.loss_before_step):.3e}"}
+            numbers = {"loss": f"{float(pl_module.notes[-1].loss):.3e}"} if pl_module.notes else {}
             if pl_module.val:
                 numbers["val R²"] = f"{pl_module.val['val/r2']:.4f}"
             self._bar.set_postfix(numbers, refresh=False)

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from convexp.exact.layer import exact_dtype, parts_of, weights_of
 from convexp.training.exact import Exact
 from convexp.training.quadratic import Quadratic
-from convexp.training.task import ImitationTask
+from convexp.training.task import ImitationTask, Note
 
 
 class QuadraticTask(ImitationTask):
@@ -24,6 +24,7 @@ class QuadraticTask(ImitationTask):
     Args:
         model: As for `ImitationTask`.
         quadratic: Its loss.
+        every: Optimizer steps between two notes of loss and rate.
         gradient_clip_val: Largest norm of the gradient; None does not clip. The Trainer leaves it to this task.
         loss: As for `ImitationTask`.
         optimizer: As for `ImitationTask`; `Exact` is told the optimum.
@@ -37,6 +38,7 @@ class QuadraticTask(ImitationTask):
         model: nn.Module,
         *,
         quadratic: Quadratic,
+        every: int,
         gradient_clip_val: float | None,
         loss: nn.Module,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
@@ -46,7 +48,7 @@ class QuadraticTask(ImitationTask):
     ) -> None:
         super().__init__(model, loss=loss, optimizer=optimizer, scheduler=scheduler, scale=scale, seed=seed)
         self.automatic_optimization = False
-        self.quadratic = quadratic
+        self.quadratic, self.every = quadratic, every
         self.gradient_clip_val = gradient_clip_val
 
     def configure_optimizers(self) -> Any:
@@ -60,7 +62,8 @@ class QuadraticTask(ImitationTask):
         """Brings the statistics to the weights."""
         statistics = self.quadratic.statistics.to(self.device, exact_dtype(self.device))
         outputs = self.quadratic.layer.out_channels
-        self._hessian, self._slope = 2 * statistics.gram / outputs, 2 * statistics.moments / outputs
+        # In rows for each output, (groups, Q, P), as the layer's parameters lie: the step then needs no copies.
+        self._hessian, self._slope = 2 * statistics.gram / outputs, (2 * statistics.moments / outputs).mT.contiguous()
         self._constant = statistics.yy.sum() / (statistics.count * outputs)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -73,8 +76,11 @@ class QuadraticTask(ImitationTask):
         steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         searches = not type(optimizer).__module__.startswith("torch.optim.") or isinstance(optimizer, LBFGS)
         closure = self._closure if searches else self._set_gradient
-        self._note(self._loss(*self._weights_and_gradient()))
-        for _ in range(int(batch)):
+        self.notes = []
+        for step in range(self.global_step, self.global_step + int(batch)):
+            if step % self.every == 0 or step == self.trainer.max_steps - 1:
+                loss, rate = self._loss(*self._weights_and_gradient()), optimizer.param_groups[0]["lr"]
+                self.notes.append(Note(step, loss, rate))
             steps.increment_ready()
             optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType]  # a tensor is a float to torch
             steps.increment_completed()
@@ -87,7 +93,7 @@ class QuadraticTask(ImitationTask):
     def _set_gradient(self) -> tuple[Tensor, Tensor]:
         weights, gradient = self._weights_and_gradient()
         layer = self.quadratic.layer
-        for weight, part in zip((layer.weight, layer.bias), parts_of(gradient, layer), strict=False):
+        for weight, part in zip((layer.weight, layer.bias), parts_of(gradient.mT, layer), strict=False):
             assert weight is not None
             if weight.grad is None:
                 weight.grad = torch.empty_like(weight)
@@ -97,8 +103,8 @@ class QuadraticTask(ImitationTask):
         return weights, gradient
 
     def _weights_and_gradient(self) -> tuple[Tensor, Tensor]:
-        weights = weights_of(self.quadratic.layer)
-        return weights, torch.baddbmm(self._slope, self._hessian, weights, beta=-1)
+        weights = weights_of(self.quadratic.layer).mT
+        return weights, torch.baddbmm(self._slope, weights, self._hessian, beta=-1)
 
     def _loss(self, weights: Tensor, gradient: Tensor) -> Tensor:
         # ½ wᵀHw − wᵀh = ½ w·(gradient − h); rounding may leave less than nothing of a perfect fit.

@@ -28,7 +28,7 @@ class Stretches(L.LightningDataModule):
     Example:
         >>> stretches = Stretches(max_steps=20, validate_every=10, every=[4], moments=[1], validation=[])
         >>> [list(stretches.interval(number)) for number in (0, 1)]
-        [[1, 2, 4, 6, 8, 10], [12, 14, 16, 17, 19, 20]]
+        [[1, 2, 4, 6, 8, 10], [11, 12, 14, 16, 18, 20]]
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Stretches(L.LightningDataModule):
         super().__init__()
         self.max_steps, self.validate_every = max_steps, min(validate_every, max_steps)
         self.periods = [*every, LONGEST]
-        self.moments = {*moments, max_steps - 1}  # the last step's loss is looked at, too
+        self.moments = set(moments)
         self._validation = validation
         self.per_validation = min(self._most(), self.validate_every)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -14,6 +14,14 @@ from convexp.errors import ConvexpError
 from convexp.images.alignment import common_center
 from convexp.training.metrics import image_metrics
 from convexp.training.pairs import Pair
+
+
+class Note(NamedTuple):
+    """A step that was taken: its number, counted from 0, and the loss and the learning rate just before it."""
+
+    step: int
+    loss: Tensor
+    rate: float
 
 
 class ImitationTask(L.LightningModule):
@@ -46,8 +54,7 @@ class ImitationTask(L.LightningModule):
         self.metrics = image_metrics()
         self.val: dict[str, float] = {}
         self.measured_at = -1  # the step that `val` belongs to
-        self.loss_at = -1  # the step that `loss_before_step` and `rate_before_step` belong to
-        self.loss_before_step, self.rate_before_step = torch.tensor(torch.nan), math.nan
+        self.notes: list[Note] = []  # of the steps of the present batch
         self._optimizer, self._scheduler = optimizer, scheduler
 
     def forward(self, image: Tensor) -> Tensor:
@@ -90,14 +97,10 @@ class ImitationTask(L.LightningModule):
         loss = losses[0]
         if len(losses) > 1:
             loss = torch.stack(losses) @ torch.tensor(pixels, dtype=loss.dtype, device=loss.device) / sum(pixels)
-        if self.loss_at != self.global_step:  # a line search looks at other weights, too
-            self._note(loss.detach())
+        if not self.notes or self.notes[-1].step != self.global_step:  # a line search looks at other weights, too
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"] if self._trainer else math.nan
+            self.notes = [Note(self.global_step, loss.detach(), rate)]
         return loss
-
-    def _note(self, loss: Tensor) -> None:
-        """Remembers loss and rate of a step that is about to be taken."""
-        self.loss_at, self.loss_before_step = self.global_step, loss
-        self.rate_before_step = self.trainer.optimizers[0].param_groups[0]["lr"] if self._trainer else math.nan
 
     def on_validation_epoch_start(self) -> None:
         """Forgets the images measured before."""
