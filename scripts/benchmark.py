@@ -1,6 +1,6 @@
 """The numbers that convexp lives by: each is a ratio of two sides measured in turn, the median of several rounds.
 
-python scripts/benchmark.py [--quick] [NAME ...]     (without names: all, about half an hour; --quick about five minutes)
+python scripts/benchmark.py [--quick] [NAME ...]     (all: half an hour; --quick: five minutes)
 """
 
 import argparse
@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from statistics import median
@@ -128,7 +129,7 @@ def first_notebook(rounds: int, quick: bool) -> None:
         seconds, followed = whole_run(*NOTEBOOK, until=at_the_end)
         runs.append(seconds)
         torch.testing.assert_close(followed, weights, atol=1e-5, rtol=0)  # an identical path
-        exact.append(whole_run(*NOTEBOOK, "optimizer=exact", until=within_one_percent)[0])
+        exact.append(whole_run(*NOTEBOOK, "optimizer=exact", "trainer.max_steps=1", until=within_one_percent)[0])
         search = ["optimizer=lbfgs", "trainer.log_every_n_steps=1", "trainer.max_steps=300"]
         lbfgs.append(whole_run(*NOTEBOOK, *search, until=within_one_percent)[0])
     row("first notebook, 2000 steps: loop / whole run, same path", loops, runs, limit="≥ 15")
@@ -151,9 +152,11 @@ class Until(L.Callback):
             self.reached, trainer.should_stop = time.perf_counter(), True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Looks at the start."""
         self._look(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Looks at every tenth step."""
         if trainer.global_step % 10 == 0:
             self._look(trainer, pl_module)
 
@@ -205,12 +208,8 @@ def fit(config: dict[str, Any], task: Any, data: Any, *callbacks: L.Callback) ->
     trainer = make_trainer({"trainer": {**config["trainer"], "limit_val_batches": 0}})
     with tempfile.TemporaryDirectory() as folder:
         curves = Curves(every=config["trainer"]["log_every_n_steps"])
-        trainer.callbacks += [
-            *callbacks,
-            curves,
-            Checkpoints(Path(folder), every=config["checkpoint_every"]),
-            Progress(),
-        ]
+        checkpoints = Checkpoints(Path(folder), every=config["checkpoint_every"])
+        trainer.callbacks += [*callbacks, curves, checkpoints, Progress()]
         trainer.logger = TensorBoardLogger(folder, name="", version="")
         trainer.logger.experiment.flush()  # opens the file, as a run does before its first step
         trainer.fit(task, datamodule=data)
@@ -273,9 +272,8 @@ def start_up(rounds: int, quick: bool) -> None:
     imports, steps = pairs_of(rounds, lambda: process("-c", "import torch, torchvision, lightning"), first_step)
     row("`python train.py` to the first step / bare imports", imports, steps, limit="≤ 1.15", faster=False)
     for name, word, codes in (("--help", "--help", (0,)), ("a wrong value", "optimizer.lr=abc", (1,))):
-        python, ours = pairs_of(
-            3, lambda: process("-c", "pass"), lambda w=word, c=codes: process("train.py", w, codes=c)
-        )
+        answer = partial(process, "train.py", word, codes=codes)
+        python, ours = pairs_of(3, lambda: process("-c", "pass"), answer)
         row(f"`train.py` with {name} / `python -c pass`", python, ours, limit="≤ 1 s", faster=False)
 
 

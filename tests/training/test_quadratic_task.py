@@ -7,16 +7,18 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import LBFGS, SGD, Adam
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR
 
 from convexp.models import Standardised
 from convexp.runs.quiet import quiet
 from convexp.training import Exact, Files
+from convexp.training.pairs import Pair
 from convexp.training.quadratic import Quadratic
 from convexp.training.quadratic_task import QuadraticTask
 from convexp.training.stretches import Stretches
 
 STEPS = 30
+CONSTANT = partial(ConstantLR, factor=1.0, total_iters=0)
 OPTIMIZERS = {
     "sgd": partial(SGD, lr=0.1),
     "momentum": partial(SGD, lr=0.02, momentum=0.9, nesterov=True),
@@ -37,15 +39,9 @@ class Images(Files):
         def pairs(seed):
             generator = torch.Generator().manual_seed(seed)
             images = [torch.rand(1, 3, *size, generator=generator, dtype=torch.float64) for size in self.sizes]
-            return {str(index): type(self).pair(image, self.operator(image)) for index, image in enumerate(images)}
+            return {str(index): Pair(image, self.operator(image)) for index, image in enumerate(images)}
 
         self.train_pairs, self.val_pairs = pairs(0), pairs(1)
-
-    @staticmethod
-    def pair(image, target):
-        from convexp.training.pairs import Pair
-
-        return Pair(image, target)
 
 
 class Path(L.Callback):
@@ -61,9 +57,9 @@ def follow(task_of, data, model, statistics, **arguments):
     quiet()
     data.setup()
     path = Path()
-    clip = arguments.pop("gradient_clip_val", None)
+    clip, precision = arguments.pop("gradient_clip_val", None), arguments.pop("precision", "64-true")
     if statistics:
-        settings = {"loss": nn.MSELoss(), "scheduler": task_of().__dict__["_scheduler"], **arguments}
+        settings = {"loss": nn.MSELoss(), "scheduler": CONSTANT, **arguments}
         task = QuadraticTask(
             model, quadratic=Quadratic.of(model, data.train_pairs.values()), every=2, gradient_clip_val=clip, **settings
         )
@@ -79,7 +75,7 @@ def follow(task_of, data, model, statistics, **arguments):
         val_check_interval=source.per_validation if statistics else 10,
         num_sanity_val_steps=-1,
         gradient_clip_val=None if statistics else clip,
-        precision="64-true",
+        precision=precision,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -193,37 +189,36 @@ def test_the_exact_step_ends_at_the_optimum(task_of):
         torch.testing.assert_close(path.weights[step][0].flatten(1).T, optimum.weights[0, :27], rtol=1e-12, atol=0)
 
 
-def test_single_precision_follows_as_closely_as_it_can(task_of):
-    # The notebook's path: after 300 steps the weights agreed to 6.5e-7.
-    data = Images([(97, 146)], 1)
-    weights = []
+def test_the_path_of_single_precision_is_the_same_but_for_its_rounding(task_of):
+    data, weights = Images([(97, 146)], 1), []
+    data.setup()
+    for pairs in (data.train_pairs, data.val_pairs):
+        pairs |= {name: Pair(pair.input.float(), pair.target.float()) for name, pair in pairs.items()}
+    data.setup = lambda stage=None: None
     for statistics in (False, True):
         torch.manual_seed(0)
-        data.setup()
-        for pairs in (data.train_pairs, data.val_pairs):
-            for name, pair in pairs.items():
-                pairs[name] = Images.pair(pair.input.float(), pair.target.float())
-        model = nn.Conv2d(3, 1, 3, padding=1, bias=False)
-        quadratic = Quadratic.of(model, data.train_pairs.values())
-        optimizer = SGD(model.parameters(), lr=0.05)
-        task = QuadraticTask(
-            model,
-            quadratic=quadratic,
-            every=1,
-            gradient_clip_val=None,
-            loss=nn.MSELoss(),
-            optimizer=lambda _, chosen=optimizer: chosen,
-            scheduler=task_of().__dict__["_scheduler"],
-        )
-        if statistics:
-            task.on_train_start()
-        (pair,) = data.train_pairs.values()
-        for _ in range(300):
-            if statistics:
-                task._closure()
-            else:
-                optimizer.zero_grad()
-                (model(pair.input) - pair.target).square().mean().backward()
-            optimizer.step()
-        weights.append(model.weight.detach())
+        model = nn.Conv2d(3, 1, 3, padding=1)
+        path, _ = follow(task_of, data, model, statistics, optimizer=partial(SGD, lr=0.1), precision="32-true")
+        weights.append(path.weights[STEPS][0])
+    assert weights[1].dtype == torch.float32
     torch.testing.assert_close(*weights, atol=2e-6, rtol=0)
+
+
+def test_a_search_arrives_where_single_precision_would_stop_it(monkeypatch):
+    # Smooth images: in the long valleys of their loss, rounding the weights is more than a step.
+    y, x = torch.meshgrid(torch.linspace(0, 3, 61), torch.linspace(0, 4, 67), indexing="ij")
+    image = torch.stack([(x * y).sin(), (x + y * y).cos(), (x * x - y).sin()])[None] * 0.5 + 0.5
+    target = image.roll(1, 3)[:, :1] + 0.01 * torch.rand(1, 1, 61, 67, generator=torch.Generator().manual_seed(0))
+    data = Images([], 1)
+    data.setup = lambda stage=None: None
+    data.train_pairs = data.val_pairs = {"waves": Pair(image, target)}
+    search = partial(LBFGS, max_iter=20, tolerance_grad=0.0, tolerance_change=0.0, line_search_fn="strong_wolfe")
+    gaps = []
+    for dtype in (torch.float64, torch.float32):
+        monkeypatch.setattr("convexp.training.quadratic_task.exact_dtype", lambda dtype=dtype: dtype)
+        torch.manual_seed(0)
+        model = nn.Conv2d(3, 1, 3)
+        _, task = follow(None, data, model, True, optimizer=search, scheduler=CONSTANT, precision="32-true")
+        gaps.append(task.quadratic.optimum.gap(task.quadratic.loss()))
+    assert gaps[0] < 2e-3
+    assert gaps[1] > 5 * gaps[0]

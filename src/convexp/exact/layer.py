@@ -38,14 +38,14 @@ def _chain(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def weights_of(layer: nn.Conv2d) -> Tensor:
-    """The weights (groups, P, Q) in float64: a column for each of a group's Q outputs, the bias, if any, last of P.
+    """The weights (groups, P, Q), float64 on the CPU: a column for each of a group's Q outputs, a bias last of P.
 
     Example:
         >>> weights_of(nn.Conv2d(3, 2, 5)).shape
         torch.Size([1, 76, 2])
     """
     bias = None if layer.bias is None else layer.bias.detach()
-    return matrix(layer.weight.detach(), bias, groups=layer.groups).to(exact_dtype(layer.weight.device))
+    return matrix(layer.weight.detach(), bias, groups=layer.groups).cpu().double()
 
 
 def matrix(weight: Tensor, bias: Tensor | None, *, groups: int) -> Tensor:
@@ -64,6 +64,6 @@ def parts_of(weights: Tensor, layer: nn.Conv2d) -> list[Tensor]:
     return [columns[..., :-1].reshape(layer.weight.shape), columns[..., -1].reshape(-1)]
 
 
-def exact_dtype(device: torch.device) -> torch.dtype:
-    """float64, but where the device has none."""
-    return torch.float32 if device.type == "mps" else torch.float64
+def exact_dtype() -> torch.dtype:
+    """float64; where the accelerator of this machine is Apple's, which has none, float32."""
+    return torch.float32 if torch.backends.mps.is_available() else torch.float64

@@ -87,7 +87,7 @@ class Quadratic:
     @property
     def weights(self) -> Tensor:
         """The weights of the moment, (groups, P, Q) float64 on the CPU."""
-        return weights_of(self.layer).to("cpu", torch.float64)
+        return weights_of(self.layer)
 
     def loss(self) -> float:
         """The loss of the weights of the moment."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from convexp.exact.layer import exact_dtype, parts_of, weights_of
+from convexp.exact.layer import exact_dtype, matrix, parts_of
 from convexp.training.exact import Exact
 from convexp.training.quadratic import Quadratic
 from convexp.training.task import ImitationTask, Note
@@ -19,7 +19,9 @@ class QuadraticTask(ImitationTask):
     """Minimises the same loss as `ImitationTask` on whole images, by the same optimizer, in a fraction of the time.
 
     The loss of all pixels is L = c − wᵀh + ½ wᵀHw and its gradient Hw − h, with H = 2G/Q and h = 2b/Q. A batch is a
-    number of steps: what Lightning does once a batch would cost more than the steps.
+    number of steps: what Lightning does once a batch would cost more than the steps. The optimizer works on weights in
+    float64, of which the model gets the nearest floats: near the optimum of a badly conditioned loss, rounding them is
+    more than a step.
 
     Args:
         model: As for `ImitationTask`.
@@ -49,6 +51,7 @@ class QuadraticTask(ImitationTask):
         super().__init__(model, loss=loss, optimizer=optimizer, scheduler=scheduler, scale=scale, seed=seed)
         self.automatic_optimization = False
         self.quadratic, self.every = quadratic, every
+        self.exact = nn.ParameterList(part.detach().to(exact_dtype()) for part in quadratic.layer.parameters())
         self.gradient_clip_val = gradient_clip_val
 
     def configure_optimizers(self) -> Any:
@@ -58,17 +61,22 @@ class QuadraticTask(ImitationTask):
             optimizer.optimum = parts_of(self.quadratic.optimum.weights, self.quadratic.layer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def trained_weights(self) -> Iterable[nn.Parameter]:
+        """The convolution's weights in float64."""
+        return self.exact
+
     def on_train_start(self) -> None:
         """Brings the statistics to the weights."""
-        statistics = self.quadratic.statistics.to(self.device, exact_dtype(self.device))
+        statistics = self.quadratic.statistics.to(self.device, exact_dtype())
         outputs = self.quadratic.layer.out_channels
-        # In rows for each output, (groups, Q, P), as the layer's parameters lie: the step then needs no copies.
+        # In rows for each output, (groups, Q, P), as the parameters lie: without a bias, a step makes no copies.
         self._hessian, self._slope = 2 * statistics.gram / outputs, (2 * statistics.moments / outputs).mT.contiguous()
         self._constant = statistics.yy.sum() / (statistics.count * outputs)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Leaves the random numbers alone: one convolution uses none."""
 
+    @torch.no_grad()
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Takes so many steps."""
         # Not through Lightning's wrapper of the optimizer, which costs more than a step, but counted as it counts.
@@ -79,33 +87,32 @@ class QuadraticTask(ImitationTask):
         self.notes = []
         for step in range(self.global_step, self.global_step + int(batch)):
             if step % self.every == 0 or step == self.trainer.max_steps - 1:
-                loss, rate = self._loss(*self._weights_and_gradient()), optimizer.param_groups[0]["lr"]
+                loss, rate = self._loss(*self._rows_and_gradient()), optimizer.param_groups[0]["lr"]
                 self.notes.append(Note(step, loss, rate))
             steps.increment_ready()
             optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType]  # a tensor is a float to torch
             steps.increment_completed()
             cast("LRScheduler", scheduler).step()
+        for weight, exact in zip(self.quadratic.layer.parameters(), self.exact, strict=True):
+            weight.copy_(exact)
 
     def _closure(self) -> Tensor:
         """The gradient, and the loss for optimizers that look at it."""
         return self._loss(*self._set_gradient())
 
     def _set_gradient(self) -> tuple[Tensor, Tensor]:
-        weights, gradient = self._weights_and_gradient()
-        layer = self.quadratic.layer
-        for weight, part in zip((layer.weight, layer.bias), parts_of(gradient.mT, layer), strict=False):
-            assert weight is not None
-            if weight.grad is None:
-                weight.grad = torch.empty_like(weight)
-            weight.grad.copy_(part)
+        rows, gradient = self._rows_and_gradient()
+        for weight, part in zip(self.exact, parts_of(gradient.mT, self.quadratic.layer), strict=True):
+            weight.grad = part.contiguous()
         if self.gradient_clip_val is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip_val)
-        return weights, gradient
+            nn.utils.clip_grad_norm_(self.exact, self.gradient_clip_val)
+        return rows, gradient
 
-    def _weights_and_gradient(self) -> tuple[Tensor, Tensor]:
-        weights = weights_of(self.quadratic.layer).mT
-        return weights, torch.baddbmm(self._slope, weights, self._hessian, beta=-1)
+    def _rows_and_gradient(self) -> tuple[Tensor, Tensor]:
+        weight, *bias = (part.detach() for part in self.exact)
+        rows = matrix(weight, bias[0] if bias else None, groups=self.quadratic.layer.groups).mT
+        return rows, torch.baddbmm(self._slope, rows, self._hessian, beta=-1)
 
-    def _loss(self, weights: Tensor, gradient: Tensor) -> Tensor:
+    def _loss(self, rows: Tensor, gradient: Tensor) -> Tensor:
         # ½ wᵀHw − wᵀh = ½ w·(gradient − h); rounding may leave less than nothing of a perfect fit.
-        return (self._constant + 0.5 * (weights * (gradient - self._slope)).sum()).clamp_min(0)
+        return (self._constant + 0.5 * (rows * (gradient - self._slope)).sum()).clamp_min(0)

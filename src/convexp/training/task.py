@@ -77,8 +77,12 @@ class ImitationTask(L.LightningModule):
 
     def optimizer_and_scheduler(self) -> tuple[Optimizer, LRScheduler]:
         """New ones, as the training begins with them."""
-        optimizer = self._optimizer(self.model.parameters())
+        optimizer = self._optimizer(self.trained_weights())
         return optimizer, self._scheduler(optimizer)
+
+    def trained_weights(self) -> Iterable[nn.Parameter]:
+        """What the optimizer works on."""
+        return self.model.parameters()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Makes the model's own randomness depend on (seed, step) alone, as the batch does."""
