@@ -130,7 +130,7 @@ def first_notebook(rounds: int, quick: bool) -> None:
         runs.append(seconds)
         torch.testing.assert_close(followed, weights, atol=1e-5, rtol=0)  # an identical path
         exact.append(whole_run(*NOTEBOOK, "optimizer=exact", "trainer.max_steps=1", until=within_one_percent)[0])
-        search = ["optimizer=lbfgs", "trainer.log_every_n_steps=1", "trainer.max_steps=300"]
+        search = ["optimizer=lbfgs", "optimizer.lr=1.0", "trainer.log_every_n_steps=1", "trainer.max_steps=300"]
         lbfgs.append(whole_run(*NOTEBOOK, *search, until=within_one_percent)[0])
     row("first notebook, 2000 steps: loop / whole run, same path", loops, runs, limit="≥ 15")
     row("… / within 1 % of the optimum, `optimizer=exact`", loops, exact, limit="≥ 30")

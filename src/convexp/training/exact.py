@@ -9,13 +9,13 @@ from torch.optim import Optimizer
 
 
 class Exact(Optimizer):
-    """Newton's step, w ← w + lr·(w* − w), to the least-squares optimum w* of a quadratic loss.
+    """Newton's step, to the least-squares optimum w* of a quadratic loss, whatever the rate.
 
     Where many weights are optimal, w* are those of least norm.
 
     Args:
         params: All weights.
-        lr: 1 arrives.
+        lr: Without effect; schedules need one.
 
     Example:
         >>> weight = nn.Parameter(torch.zeros(1, 1, 1, 1))
@@ -38,8 +38,7 @@ class Exact(Optimizer):
             The loss before, if there is a closure.
         """
         loss = closure() if closure is not None else None
-        weights = [(weight, group["lr"]) for group in self.param_groups for weight in group["params"]]
-        for (weight, rate), goal in zip(weights, self.optimum, strict=True):
-            # The difference in the optimum's precision: a step of 1 ends at its nearest float.
-            weight.copy_(weight.to(goal) + rate * (goal - weight.to(goal)))
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        for weight, goal in zip(weights, self.optimum, strict=True):
+            weight.copy_(goal)
         return loss

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from convexp.exact.layer import exact_dtype, matrix, parts_of
+from convexp.exact.layer import exact_dtype, parts_of
 from convexp.training.exact import Exact
 from convexp.training.quadratic import Quadratic
 from convexp.training.task import ImitationTask, Note
@@ -69,9 +69,12 @@ class QuadraticTask(ImitationTask):
         """Brings the statistics to the weights."""
         statistics = self.quadratic.statistics.to(self.device, exact_dtype())
         outputs = self.quadratic.layer.out_channels
-        # In rows for each output, (groups, Q, P), as the parameters lie: without a bias, a step makes no copies.
+        # In rows for each output, (groups, Q, P), as the parameters lie.
         self._hessian, self._slope = 2 * statistics.gram / outputs, (2 * statistics.moments / outputs).mT.contiguous()
         self._constant = statistics.yy.sum() / (statistics.count * outputs)
+        self._rows, self._gradient = torch.empty_like(self._slope), torch.empty_like(self._slope)
+        groups, rows, _ = self._slope.shape
+        self._parts = [part.detach().view(groups, rows, -1) for part in self.exact]  # they follow the weights
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Leaves the random numbers alone: one convolution uses none."""
@@ -85,10 +88,14 @@ class QuadraticTask(ImitationTask):
         searches = not type(optimizer).__module__.startswith("torch.optim.") or isinstance(optimizer, LBFGS)
         closure = self._closure if searches else self._set_gradient
         self.notes = []
+        for weight in self.exact:
+            weight.grad = torch.empty_like(weight)
+        if len(self.exact) == 1:  # the only part is the whole: nothing has to be copied
+            self._rows, self.exact[0].grad = self._parts[0], self._gradient.view_as(self.exact[0])
         for step in range(self.global_step, self.global_step + int(batch)):
             if step % self.every == 0 or step == self.trainer.max_steps - 1:
-                loss, rate = self._loss(*self._rows_and_gradient()), optimizer.param_groups[0]["lr"]
-                self.notes.append(Note(step, loss, rate))
+                self._set_gradient()
+                self.notes.append(Note(step, self._loss(), optimizer.param_groups[0]["lr"]))
             steps.increment_ready()
             optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType]  # a tensor is a float to torch
             steps.increment_completed()
@@ -98,21 +105,21 @@ class QuadraticTask(ImitationTask):
 
     def _closure(self) -> Tensor:
         """The gradient, and the loss for optimizers that look at it."""
-        return self._loss(*self._set_gradient())
+        self._set_gradient()
+        return self._loss()
 
-    def _set_gradient(self) -> tuple[Tensor, Tensor]:
-        rows, gradient = self._rows_and_gradient()
-        for weight, part in zip(self.exact, parts_of(gradient.mT, self.quadratic.layer), strict=True):
-            weight.grad = part.contiguous()
+    def _set_gradient(self) -> None:
+        if len(self.exact) > 1:
+            torch.cat(self._parts, dim=2, out=self._rows)
+        torch.baddbmm(self._slope, self._rows, self._hessian, beta=-1, out=self._gradient)
+        if len(self.exact) > 1:
+            for weight, part in zip(self.exact, parts_of(self._gradient.mT, self.quadratic.layer), strict=True):
+                assert weight.grad is not None
+                weight.grad.copy_(part)
         if self.gradient_clip_val is not None:
             nn.utils.clip_grad_norm_(self.exact, self.gradient_clip_val)
-        return rows, gradient
 
-    def _rows_and_gradient(self) -> tuple[Tensor, Tensor]:
-        weight, *bias = (part.detach() for part in self.exact)
-        rows = matrix(weight, bias[0] if bias else None, groups=self.quadratic.layer.groups).mT
-        return rows, torch.baddbmm(self._slope, rows, self._hessian, beta=-1)
-
-    def _loss(self, rows: Tensor, gradient: Tensor) -> Tensor:
+    def _loss(self) -> Tensor:
         # ½ wᵀHw − wᵀh = ½ w·(gradient − h); rounding may leave less than nothing of a perfect fit.
-        return (self._constant + 0.5 * (rows * (gradient - self._slope)).sum()).clamp_min(0)
+        gradient = torch.baddbmm(self._slope, self._rows, self._hessian, beta=-1)  # the other one may be clipped
+        return (self._constant + 0.5 * (self._rows * (gradient - self._slope)).sum()).clamp_min(0)
