@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import torch
 
 from convexp.images.files import write_image
 from convexp.images.generated import shapes
@@ -22,7 +23,7 @@ COMMANDS = [line for language, text in BLOCKS if language == "bash" for line in 
 # A snippet whose first line is a path is a file, any other a script.
 FILES = {named[1]: text for _, text in BLOCKS if (named := re.match(r"# (\S+\.(?:py|yaml))\n", text))}
 SCRIPTS = [text for language, text in BLOCKS if language == "python" and text not in FILES.values()]
-(FOLDER,) = (text for language, text in BLOCKS if language == "text")
+FOLDER, TERMINAL = (text for language, text in BLOCKS if language == "text")
 
 INSTALLING = ["pip install uv", "pip install -e ."]  # from the network; what they install, test_wheel.py builds
 SMALL = ["data.size=64", "trainer.max_steps=2"]
@@ -107,7 +108,21 @@ def tensorboard_tags(words, clone):
 def test_a_script_works(script, here):
     names = {}
     exec(script, names)
-    assert names["output"].isfinite().all()
+    results = [value for value in names.values() if isinstance(value, torch.Tensor)]
+    assert results
+    assert all(result.isfinite().all() for result in results)
+
+
+def test_the_terminal_shows_what_the_readme_does(here, monkeypatch, capfd):
+    train(["experiment=notebook_highpass"], monkeypatch)
+    shown = without_seconds(capfd.readouterr().out).splitlines()
+    promised = without_seconds(TERMINAL).splitlines()
+    promised.remove("  …")
+    assert [line for line in shown if line in promised] == promised
+
+
+def without_seconds(text):
+    return re.sub(r"[\d.e-]+ s\b", "… s", text)
 
 
 def test_a_run_leaves_what_is_shown(clone):
