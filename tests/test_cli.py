@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import convexp
 from convexp import cli
@@ -67,6 +68,7 @@ MISTAKES = {
     "negative size": (["data.size=-5"], "data.size=-5: must be a whole number ≥ 1 or null"),
     "negative steps": (["trainer.max_steps=-1"], "trainer.max_steps=-1: must be a whole number ≥ 1"),
     "fraction of a step": (["trainer.max_steps=1.5"], "trainer.max_steps=1.5: must be a whole number ≥ 1"),
+    "unknown objective": (["objective=pixel"], "objective=pixel: must be one of auto, statistics, pixels"),
     "no seed": (["seed=null"], "seed=null: must be a whole number from 0 to 4294967295"),
     "empty value": (["outputs="], "outputs=: must be text"),
     "unknown group": (["modle=deep"], "modle=deep: there is no such key; did you mean model?; --help lists all keys"),
@@ -197,6 +199,61 @@ def test_a_run_leaves_its_folder_and_a_table(command, tmp_path):
     assert convexp.load_run(folder)(torch.zeros(1, 1, 17, 23)).shape == (1, 1, 15, 21)
 
 
+def results(tmp_path):
+    (folder,) = (tmp_path / "outputs/highpass-single").iterdir()
+    return json.loads((folder / "metrics.json").read_text()), folder
+
+
+def test_a_linear_run_knows_its_optimum(command, tmp_path):
+    code, out, _ = command(*TINY, "optimizer=sgd", "optimizer.lr=0.1", "trainer.log_every_n_steps=1")
+    assert code == 0
+    assert "one 3×3 convolution, mean squared error: trains on the statistics of 1,085 pixels, found in " in out
+    metrics, folder = results(tmp_path)
+    optimum = metrics["optimum"]
+    assert metrics["objective"] == "statistics"
+    assert (1 + optimum["gap"]) * optimum["mse"] == pytest.approx(metrics["final"]["train/mse"], rel=1e-4)
+    assert optimum["condition_number"] > 1
+    assert optimum["learning_rate_limit"] > 0.1
+    assert sum(value for name, value in optimum["floor"].items() if name != "kernel_size") == pytest.approx(
+        optimum["mse"], rel=1e-6
+    )
+    assert f"least train/mse that is possible: {optimum['mse']:.4e} (" in out
+    events = EventAccumulator(str(folder)).Reload()
+    assert {"train/gap", "train/optimum", "train/gradient_descent"} <= set(events.Tags()["scalars"])
+    # At its own constant rate gradient descent is what the closed form says.
+    losses, predicted = (
+        [event.value for event in events.Scalars(f"train/{name}")] for name in ("loss", "gradient_descent")
+    )
+    assert losses[:2] == pytest.approx(predicted[:2], rel=1e-5)
+
+
+def test_the_exact_step_arrives(command, tmp_path):
+    code, out, _ = command(*TINY, "optimizer=exact", "trainer.max_steps=1", "data.crop_size=17", "data.batch_size=2")
+    assert code == 0
+    assert "not of the samples that data.crop_size=17 would take, but of all pixels" in out
+    assert "after 1 step less than 0.0001 % above it: there is nothing left to learn" in out
+    metrics, _ = results(tmp_path)
+    assert metrics["final"]["train/mse"] == pytest.approx(metrics["optimum"]["mse"], rel=1e-5)
+
+
+def test_too_large_a_rate_is_warned_of_before_the_first_step(command, tmp_path):
+    _, _, err = command(*TINY, "optimizer=sgd", "optimizer.lr=9", "trainer.gradient_clip_val=null")
+    assert err.startswith("WARNING: lr 9 is above the limit 0.")
+    assert err.splitlines()[0].endswith(": this will diverge")
+
+
+def test_other_models_are_held_against_the_best_linear_filter(command, tmp_path):
+    code, out, _ = command(*TINY, "loss=l1")
+    assert code == 0
+    assert "trains on pixels: the loss L1Loss is not the mean squared error" in out
+    metrics, _ = results(tmp_path)
+    assert metrics["objective"] == "pixels"
+    best = metrics["best_linear_filter"]
+    assert best["kernel_size"] == [3, 3]
+    assert best["val/r2"] > metrics["final"]["val/r2"]
+    assert f"the best linear 3×3 filter {100 * best['val/r2']:.3g} %" in out
+
+
 def test_a_finished_run_is_never_overwritten(command, tmp_path):
     command(*TINY)
     (folder,) = (tmp_path / "outputs/highpass-single").iterdir()
@@ -212,6 +269,11 @@ def test_a_finished_run_is_never_overwritten(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["model=deep", "optimizer=exact", "data.crop_size=29"],
+            "optimizer=exact solves for the weights of one convolution with loss=mse; ",
+        ),
+        (["objective=statistics", "loss=l1"], "objective=statistics: the loss L1Loss is not the mean squared error; "),
         (["model._target_=torch.nn.Conv3"], "model=torch.nn.Conv3: No module named 'torch.nn.Conv3'"),
         (
             ["+model.speed=3"],

@@ -20,7 +20,7 @@ CONSTANT = partial(ConstantLR, factor=1.0, total_iters=0)
     ("optimizer", "scheduler", "rate"),
     [
         (partial(SGD, lr=0.25), CONSTANT, 0.25),
-        (partial(SGD, lr=0.25), partial(ConstantLR, factor=0.5, total_iters=0), 0.25),
+        (partial(SGD, lr=0.25), partial(ConstantLR, factor=0.5, total_iters=0), 0.125),
         (partial(SGD, lr=0.25), partial(ConstantLR, factor=0.5, total_iters=9), None),
         (partial(SGD, lr=0.25), partial(ExponentialLR, gamma=0.5), None),
         (partial(SGD, lr=0.25, momentum=0.9), CONSTANT, None),

@@ -72,11 +72,11 @@ def facts(quadratic: Quadratic, data: ImageData, *, rate: float | None) -> dict[
         "mse": square * optimum.loss,
         "gap": None if gap is None else max(0.0, gap),
         "left": loss / optimum.energy if optimum.energy > 0 else loss,
-        "condition_number": optimum.condition_number,
-        "learning_rate_limit": descent.limit,
-        "best_learning_rate": descent.best_rate,
-        "more_steps_to_1_percent": None if rate is None else descent.steps_to(NEAR, rate),
-        "more_steps_to_1_percent_at_best_rate": descent.steps_to(NEAR, descent.best_rate),
+        "condition_number": _finite(optimum.condition_number),
+        "learning_rate_limit": _finite(descent.limit),
+        "best_learning_rate": _finite(descent.best_rate),
+        "more_steps_to_1_percent": None if rate is None else _finite(descent.steps_to(NEAR, rate)),
+        "more_steps_to_1_percent_at_best_rate": _finite(descent.steps_to(NEAR, descent.best_rate)),
         "pixels": optimum.count,
         "unknowns": optimum.eigenvalues.numel(),
         "rank": optimum.rank,
@@ -88,6 +88,11 @@ def facts(quadratic: Quadratic, data: ImageData, *, rate: float | None) -> dict[
             for name, value in parts._asdict().items()
         },
     }
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def closing(optimum: Mapping[str, Any], *, steps: int, rate: float | None, solves: bool) -> str:
@@ -125,7 +130,7 @@ def _prospects(optimum: Mapping[str, Any], rate: float | None) -> str:
         who, steps = "gradient descent at its best rate", optimum["more_steps_to_1_percent_at_best_rate"]
     else:
         who, steps = "at this rate", optimum["more_steps_to_1_percent"]
-    return f"{who} 1 % needs {_count(steps)} more steps" if math.isfinite(steps) else f"{who} it never comes within 1 %"
+    return f"{who} it never comes within 1 %" if steps is None else f"{who} 1 % needs {_count(steps)} more steps"
 
 
 def _because(optimum: Mapping[str, Any]) -> str:
