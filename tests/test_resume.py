@@ -43,9 +43,10 @@ RECIPES = {
     ],
     "lbfgs": ["model=single", "objective=pixels"],
     "statistics": ["model=single", "optimizer=adam"],
+    "search": ["model=single", "optimizer=lbfgs", "model.bias=true"],
 }
 # A batch of the last is a stretch of steps, from one place where something is due to the next.
-TASKS = {"crops": ImitationTask, "lbfgs": ImitationTask, "statistics": QuadraticTask}
+TASKS = {"crops": ImitationTask, "lbfgs": ImitationTask, "statistics": QuadraticTask, "search": QuadraticTask}
 
 
 def configuration(recipe):
@@ -161,7 +162,13 @@ def test_a_run_repeats_itself(recipe, uninterrupted, tmp_path):
 
 # Before the first checkpoint; between two; behind one that is due together with a validation.
 @pytest.mark.parametrize(
-    ("recipe", "step"), [("crops", 1), ("crops", 7), ("crops", 15), ("lbfgs", 8), ("statistics", 8), ("statistics", 15)]
+    ("recipe", "step"),
+    [
+        *(("crops", step) for step in (1, 7, 15)),
+        ("lbfgs", 8),
+        *(("statistics", step) for step in (8, 15)),
+        ("search", 8),
+    ],
 )
 def test_a_killed_run_continues_as_if_nothing_had_happened(recipe, step, uninterrupted, tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "run")

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import nn
 
 from convexp.exact import least_squares
@@ -25,13 +26,21 @@ def test_a_valid_kernel_is_only_too_small(chelsea, highpass):
         assert getattr(parts, name) < 1e-15
 
 
-def test_a_border_of_its_own_costs_what_the_pixels_inside_do_not_explain(chelsea, highpass):
-    # Inside, NumPy's solver left 2.527770e-04 of 294 × 445 pixels; over all 300 × 451 it was 5.281577e-04.
+def test_another_border_costs_what_the_larger_kernel_leaves(chelsea, highpass):
+    # With a border of its own, NumPy's solver left 5.281577e-04 to the 3×3 kernel, and 2.230417e-04 to the 7×7.
     parts = parts_of(nn.Conv2d(3, 1, 3, padding=1, bias=False), [(chelsea, highpass)])
-    inside = 2.527770e-04 * (294 * 445) / (300 * 451)
-    assert parts.kernel == pytest.approx(inside, rel=1e-6)
-    assert parts.border == pytest.approx(5.281577e-04 - inside, rel=1e-5)
+    assert parts.border == pytest.approx(2.230417e-04, rel=1e-6)
+    assert parts.kernel == pytest.approx(5.281577e-04 - 2.230417e-04, rel=1e-6)
     assert parts.remaining < 1e-15
+
+
+@pytest.mark.parametrize(("mode", "scipys"), [("zeros", "constant"), ("reflect", "mirror"), ("circular", "wrap")])
+def test_the_same_border_costs_nothing(mode, scipys, chelsea):
+    blurred = ndimage.gaussian_filter(chelsea[0].numpy(), 4.0, radius=3, mode=scipys, axes=(1, 2))
+    target = torch.from_numpy((chelsea[0].numpy() - blurred).mean(axis=0))[None, None]
+    parts = parts_of(nn.Conv2d(3, 1, 3, padding=1, padding_mode=mode, bias=False), [(chelsea, target)])
+    assert parts.border < 1e-12
+    assert parts.kernel == pytest.approx(sum(parts[:5]), rel=1e-6)
 
 
 def test_channels_apart_cost_what_they_do_not_see(noise):

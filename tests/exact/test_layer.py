@@ -17,6 +17,12 @@ def hooked():
     return layer
 
 
+def hooked_outside():
+    model = Standardised(convolution())
+    model.register_forward_pre_hook(lambda _module, inputs: (inputs[0].abs(),))
+    return model
+
+
 def half_frozen():
     layer = convolution()
     layer.bias.requires_grad_(False)
@@ -59,6 +65,7 @@ def test_one_convolution_is_found(wrap):
         Rectified(1, 1, 3),
         Residual(nn.Conv2d(1, 1, 3, padding=1)),
         hooked(),
+        hooked_outside(),
         half_frozen(),
         parametrizations.weight_norm(convolution()),
         nn.ConvTranspose2d(1, 1, 3),

@@ -56,6 +56,15 @@ def test_weights_and_standard_errors_are_those_of_the_textbook(bias, design, noi
     np.testing.assert_allclose(optimum.standard_errors()[0, :, 0], np.sqrt(np.diag(variance)), rtol=1e-8)
 
 
+def test_each_output_has_its_own_errors(noise):
+    image = noise(1, 1, 17, 23)
+    target = torch.cat([image, image + noise(1, 1, 17, 23, seed=1)], dim=1)
+    exact, rough = least_squares(nn.Conv2d(1, 2, 1), [(image, target)]).standard_errors()[0].T
+    assert (exact < 1e-7).all()
+    alone = least_squares(nn.Conv2d(1, 1, 1), [(image, target[:, 1:])]).standard_errors()[0, :, 0]
+    torch.testing.assert_close(rough, alone)
+
+
 def test_standard_errors_are_the_spread_over_noise(noise):
     image = noise(1, 1, 17, 23)
     true = nn.functional.conv2d(image, torch.tensor([[[[0.5, -0.25]]]]).double())

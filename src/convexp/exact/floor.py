@@ -6,8 +6,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from convexp.exact.least_squares import solve
-from convexp.exact.statistics import gather
-from convexp.exact.strips import Axis, Two, geometry
+from convexp.exact.statistics import Statistics, gather
+from convexp.exact.strips import Axis, Two, geometry, source, taken
 
 MOST_UNKNOWNS = 3000  # solving for so many takes about two seconds
 MOST_MARGIN = 14
@@ -17,17 +17,17 @@ class Floor(NamedTuple):
     """Parts of the least mean squared error, each what one restriction of the model costs.
 
     Args:
-        border: What the pixels cost whose surroundings reach out of the image, where the model invents others than the
-            target did.
         kernel: What the kernel costs by being smaller than `kernel_size`.
+        border: What the pixels cost whose surroundings reach out of the image, if others are invented there than the
+            target knew.
         channels: What it costs that an output sees its own group of channels only.
         bias: What it costs to have no constant.
         remaining: What no linear filter of that size can do: noise, non-linearity, or an even larger kernel.
         kernel_size: Of the larger kernel.
     """
 
-    border: float
     kernel: float
+    border: float
     channels: float
     bias: float
     remaining: float
@@ -39,8 +39,9 @@ def floor(
 ) -> Floor | None:
     """Divides the least loss among the model's restrictions, by lifting one after the other.
 
-    On the pixels inside, of which a larger kernel still sees all surroundings, the losses of model, larger kernel, all
-    channels and constant fall in this order, since each contains the one before. What the border adds is the rest.
+    A larger kernel, which goes on beyond the image as the model does, leaves no more than the model. What it leaves on
+    all pixels beyond what it would on those alone of which it sees all surroundings, is the border's. On these, all
+    channels and a constant leave less and less.
 
     Args:
         layer: The model, with stride 1.
@@ -53,43 +54,47 @@ def floor(
     Returns:
         The parts; None if the stride is not 1, or no pixel is inside.
     """
-    kernel_size, stride, dilation = geometry(layer)
     boxes = [_box(layer, axis, pairs, reach) for axis in (0, 1)]
-    if stride != (1, 1) or None in boxes:
+    if geometry(layer)[1] != (1, 1) or None in boxes:
         return None
-    (top, bottom, own_top), (left, right, own_left) = (box for box in boxes if box is not None)
-    larger = nn.Conv2d(layer.in_channels, layer.out_channels, (bottom - top + 1, right - left + 1), device="meta")
-    everything = gather(larger, _inside(pairs, (top, bottom), (left, right)))
-
-    def least(**restrictions: object) -> float:
-        return solve(everything.restrict(**restrictions)).loss  # pyright: ignore[reportArgumentType]
-
-    bias = layer.bias is not None
-    own = {"kernel_size": kernel_size, "at": (own_top - top, own_left - left), "dilation": dilation}
-    losses = [
-        least(**own, bias=bias, groups=layer.groups),
-        least(bias=bias, groups=layer.groups),
-        least(bias=bias),
-        least(),
-    ]
-    share = everything.count / sum(len(image) * _compared(layer, image, target) for image, target in pairs)
-    inside = [share * value for value in losses]
-    steps = [max(0.0, before - after) for before, after in zip([loss, *inside], inside, strict=False)]
-    return Floor(*steps, remaining=inside[-1], kernel_size=everything.kernel_size)
+    rows, columns = (box for box in boxes if box is not None)
+    size = rows[1] - rows[0] + 1, columns[1] - columns[0] + 1
+    larger = nn.Conv2d(layer.in_channels, layer.out_channels, size, device="meta")
+    own = (layer.bias is not None, layer.groups)
+    everywhere = _least(gather(larger, _continued(layer, pairs, rows, columns)), *own)
+    inside = gather(larger, _inside(pairs, rows, columns))
+    grouped = _least(inside, *own)
+    whole = grouped if layer.groups == 1 else _least(inside, own[0], 1)
+    free = whole if own[0] else _least(inside, True, 1)
+    kernel, border = max(0.0, loss - everywhere), max(0.0, everywhere - grouped)
+    # Where the pixels inside are the worse ones, their parts stand for those of all.
+    share = (loss - kernel - border) / grouped if grouped > 0 else 0.0
+    channels, bias = share * max(0.0, grouped - whole), share * max(0.0, whole - free)
+    return Floor(kernel, border, channels, bias, max(0.0, loss - kernel - border - channels - bias), size)
 
 
-def _compared(layer: nn.Conv2d, image: Tensor, target: Tensor) -> int:
-    """How many pixels of one image count."""
-    return (
-        Axis.of(layer, 0, image.shape[2], target.shape[2]).count
-        * Axis.of(layer, 1, image.shape[3], target.shape[3]).count
-    )
+def _least(statistics: Statistics, bias: bool, groups: int) -> float:
+    return solve(statistics.restrict(bias=bias, groups=groups)).loss
+
+
+def _continued(
+    layer: nn.Conv2d, pairs: Sequence[Sequence[Tensor]], rows: Two, columns: Two
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What a kernel from `rows[0]` to `rows[1]` of a target's pixel reads for all that count, also beyond the image."""
+    for image, target in pairs:
+        seen, wanted = image, target
+        for axis, (low, high) in enumerate((rows, columns)):
+            own = Axis.of(layer, axis, image.shape[2 + axis], target.shape[2 + axis])
+            index = source(own.target + low, own.target + own.count + high, side=own.side, mode=own.mode)
+            seen = taken(seen, index, dim=2 + axis)
+            wanted = wanted.narrow(2 + axis, own.target, own.count)
+        yield seen, wanted
 
 
 def _box(
     layer: nn.Conv2d, axis: int, pairs: Sequence[Sequence[Tensor]], reach: tuple[int, int, int, int] | None
-) -> tuple[int, int, int] | None:
-    """First and last pixel of the larger kernel, and the first of the layer's own, from a pixel of the target."""
+) -> Two | None:
+    """First and last pixel of the larger kernel, counted from a pixel of the target."""
     side, wanted = pairs[0][0].shape[2 + axis], pairs[0][1].shape[2 + axis]
     own = Axis.of(layer, axis, side, wanted)
     first, last = own.offset, own.offset + own.span - 1
@@ -102,7 +107,7 @@ def _box(
     for margin in range(MOST_MARGIN, -1, -1):
         low, high = first - min(max(before, 0), margin), last + min(max(after, 0), margin)
         if high - low < min(afforded, smallest):
-            return low, high, first
+            return low, high
     return None
 
 

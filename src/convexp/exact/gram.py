@@ -3,14 +3,12 @@
 import torch
 from torch import Tensor
 
-MOST_DIRECT = 48  # values of a patch, up to which multiplying all patches is faster than going by their structure
+MOST_DIRECT = 24  # weights of a kernel, up to which multiplying all patches is faster than going by their structure
 
 
-def goes_by_structure(
-    channels: int, kernel_size: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
-) -> bool:
-    """Whether `sums` is `structured_sums`, which need far less memory."""
-    return stride == dilation == (1, 1) and channels * kernel_size[0] * kernel_size[1] > MOST_DIRECT
+def goes_by_structure(kernel_size: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> bool:
+    """Whether `sums` is `structured_sums`."""
+    return stride == dilation == (1, 1) and kernel_size[0] * kernel_size[1] > MOST_DIRECT
 
 
 def sums(
@@ -34,7 +32,7 @@ def sums(
         >>> uu.tolist(), uy.tolist()
         ([[16.0, 16.0], [16.0, 16.0]], [[16.0], [16.0]])
     """
-    if goes_by_structure(len(region), kernel_size, stride, dilation):
+    if goes_by_structure(kernel_size, stride, dilation):
         return structured_sums(region, target, kernel_size=kernel_size)
     return direct_sums(region, target, kernel_size=kernel_size, stride=stride, dilation=dilation)
 

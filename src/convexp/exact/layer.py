@@ -19,12 +19,13 @@ def only_convolution(model: nn.Module) -> nn.Conv2d | None:
         >>> only_convolution(nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU())) is None
         True
     """
-    parts = _chain(model.model if isinstance(model, Standardised) else model)
+    parts = _chain(model.model if type(model) is Standardised else model)
     working = [part for part in parts if type(part) is not nn.Identity]
     if len(working) != 1 or type(working[0]) is not nn.Conv2d:  # a subclass may do anything
         return None
     layer = working[0]
-    hooked = layer._forward_hooks or layer._forward_pre_hooks  # pyright: ignore[reportPrivateUsage]  # may do anything, too
+    # A hook may do anything, too.
+    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())  # pyright: ignore[reportPrivateUsage]
     learns = all(weight.requires_grad for weight in model.parameters())
     return layer if learns and not hooked else None
 

@@ -20,7 +20,7 @@ class Optimum:
 
     Args:
         weights: (groups, P, Q), float64.
-        loss: The least mean squared error, over pixels and channels.
+        losses: The least mean squared error of each output, (groups, Q).
         energy: Mean of the target's squares: the loss of weights that are all 0.
         count: Number of pixels.
         eigenvalues: (groups, P) of G, ascending; those that are 0 but for rounding are 0.
@@ -28,11 +28,16 @@ class Optimum:
     """
 
     weights: Tensor
-    loss: float
+    losses: Tensor
     energy: float
     count: int
     eigenvalues: Tensor
     eigenvectors: Tensor
+
+    @property
+    def loss(self) -> float:
+        """The least mean squared error, over pixels and channels."""
+        return float(self.losses.mean())
 
     @property
     def rank(self) -> int:
@@ -60,17 +65,17 @@ class Optimum:
         return None if self.perfect else loss / self.loss - 1
 
     def standard_errors(self) -> Tensor:
-        """Of each weight, (groups, P, Q): √(σ²·diag(G⁻¹)/n), with σ² = n/(n − P) · least mean squared error.
+        """Of each weight, (groups, P, Q): √(σ²·diag(G⁻¹)/n), with σ² = n/(n − P) · its output's least squared error.
 
         They assume that the residuals of different pixels are independent and of one variance. Neighbouring pixels of
         photographs are not quite independent, so that the true errors are larger. NaN where n ≤ P or G is singular.
         """
-        groups, unknowns, outputs = self.weights.shape
+        unknowns = self.weights.shape[1]
         if not self.determined or self.count <= unknowns:
             return torch.full_like(self.weights, torch.nan)
-        variance = self.loss * self.count / (self.count - unknowns)
+        variances = self.losses * self.count / (self.count - unknowns)
         inverse = (self.eigenvectors.square() / self.eigenvalues[:, None]).sum(dim=2)
-        return (variance * inverse / self.count).sqrt()[..., None].expand(groups, unknowns, outputs)
+        return (inverse[..., None] * variances[:, None] / self.count).sqrt()
 
 
 def solve(statistics: Statistics) -> Optimum:
@@ -89,7 +94,7 @@ def solve(statistics: Statistics) -> Optimum:
     rounding = eigenvalues.amax(dim=1, keepdim=True) * eigenvalues.shape[1] * torch.finfo(eigenvalues.dtype).eps
     eigenvalues = eigenvalues.where(eigenvalues > rounding, 0.0)
     weights = _solution(eigenvalues, eigenvectors, statistics.moments)
-    return Optimum(weights, statistics.loss(weights), statistics.energy, statistics.count, eigenvalues, eigenvectors)
+    return Optimum(weights, statistics.losses(weights), statistics.energy, statistics.count, eigenvalues, eigenvectors)
 
 
 def least_squares(
@@ -110,8 +115,8 @@ def least_squares(
         return optimum
     moments, left = residual(layer, pairs, optimum.weights)
     change = _solution(optimum.eigenvalues, optimum.eigenvectors, moments)
-    gain = float((change * moments).sum()) / layer.out_channels
-    return replace(optimum, weights=optimum.weights + change, loss=max(0.0, left - gain))
+    losses = (left - (change * moments).sum(dim=1)).clamp_min(0)
+    return replace(optimum, weights=optimum.weights + change, losses=losses)
 
 
 def _solution(eigenvalues: Tensor, eigenvectors: Tensor, moments: Tensor) -> Tensor:

@@ -70,13 +70,17 @@ class Statistics:
             count=self.count + other.count,
         )
 
-    def loss(self, weights: Tensor) -> float:
-        """Mean squared error of weights (groups, P, Q) over all pixels and channels.
+    def losses(self, weights: Tensor) -> Tensor:
+        """Mean squared error of weights (groups, P, Q) in each output, (groups, Q).
 
         Exact to about 1e-16 of the energy: the terms cancel where the error is small.
         """
-        terms = self.yy.sum() + (weights * (self.uu @ weights - 2 * self.uy)).sum()
-        return max(0.0, float(terms) / (self.count * self.yy.numel()))
+        terms = self.yy + (weights * (self.uu @ weights - 2 * self.uy)).sum(dim=1)
+        return (terms / self.count).clamp_min(0)
+
+    def loss(self, weights: Tensor) -> float:
+        """Mean squared error of weights (groups, P, Q) over all pixels and channels."""
+        return float(self.losses(weights).mean())
 
     def restrict(
         self,
@@ -187,7 +191,7 @@ def _of_strip(layer: nn.Conv2d, strip: Strip) -> Statistics:
     )
 
 
-def residual(layer: nn.Conv2d, pairs: Iterable[Sequence[Tensor]], weights: Tensor) -> tuple[Tensor, float]:
+def residual(layer: nn.Conv2d, pairs: Iterable[Sequence[Tensor]], weights: Tensor) -> tuple[Tensor, Tensor]:
     """What a convolution with given weights leaves of the target, in a second pass over the pixels.
 
     Statistics of the target lose what is smaller than 1e-16 of its energy; these are of the remainder itself.
@@ -198,22 +202,22 @@ def residual(layer: nn.Conv2d, pairs: Iterable[Sequence[Tensor]], weights: Tenso
         weights: (groups, P, Q).
 
     Returns:
-        mean(u rᵀ), (groups, P, Q), and mean(r²) of the residuals r = y − wᵀu.
+        mean(u rᵀ), (groups, P, Q), and mean(r²), (groups, Q), of the residuals r = y − wᵀu.
     """
     kernel, *constant = parts_of(weights, layer)
     bias = constant[0] if constant else None
     kernel_size, stride, dilation = geometry(layer)
-    moments, energy, count = torch.zeros_like(weights), 0.0, 0
+    moments, energies, count = torch.zeros_like(weights), torch.zeros_like(weights[:, 0]), 0
     for image, target in pairs:
         for region, wanted in strips(layer, image, target):
             if bias is not None:
                 wanted = wanted - bias[:, None, None]
-            if layer.groups == 1 and goes_by_structure(len(region), kernel_size, stride, dilation):
+            if layer.groups == 1 and goes_by_structure(kernel_size, stride, dilation):
                 rest, products = structured_residual(region, wanted, kernel)
             else:
                 rest = wanted - F.conv2d(region[None], kernel, None, stride, 0, dilation, layer.groups)[0]
                 products = conv2d_weight(region[None], kernel.shape, rest[None], stride, 0, dilation, layer.groups)  # pyright: ignore[reportArgumentType]  # its annotations know whole numbers only
             moments += matrix(products, None if bias is None else rest.sum(dim=(1, 2)), groups=layer.groups)
-            energy += float(rest.square().sum())
+            energies += rest.square().sum(dim=(1, 2)).view_as(energies)
             count += wanted[0].numel()
-    return moments / count, energy / (count * layer.out_channels)
+    return moments / count, energies / count

@@ -50,15 +50,16 @@ def strips(layer: nn.Conv2d, image: Tensor, target: Tensor) -> Iterator[Strip]:
     vertical = Axis.of(layer, 0, image.shape[2], target.shape[2])
     horizontal = Axis.of(layer, 1, image.shape[3], target.shape[3])
     width, columns = horizontal.count, horizontal.read(0, horizontal.count)
-    if goes_by_structure(channels, kernel_size, stride, dilation):
-        at_once = max(MOST_PIXELS // width, 2 * kernel_size[0])
+    if goes_by_structure(kernel_size, stride, dilation):
+        spectra = max(1, channels**2 // 9)  # of each channel with each
+        at_once = max(MOST_PIXELS // (width * spectra), 2 * kernel_size[0])
     else:
         at_once = max(MOST_VALUES // (width * channels * kernel_size[0] * kernel_size[1]), 1)
     left = horizontal.target
     for one, wanted in zip(image, target, strict=True):
         for first in range(0, vertical.count, at_once):
             count = min(at_once, vertical.count - first)
-            region = _taken(_taken(one, vertical.read(first, count), dim=1), columns, dim=2)
+            region = taken(taken(one, vertical.read(first, count), dim=1), columns, dim=2)
             top = vertical.target + first
             yield Strip(region.double(), wanted[:, top : top + count, left : left + width].double())
 
@@ -100,17 +101,7 @@ class Axis:
     def read(self, first: int, count: int) -> Tensor:
         """The pixels that some outputs read; −1 stands for a zero of the padding."""
         start = self.start + first * self.stride
-        index = torch.arange(start, start + (count - 1) * self.stride + self.span)
-        last = self.side - 1
-        match self.mode:
-            case "reflect":
-                return last - (last - index.abs()).abs()
-            case "replicate":
-                return index.clamp(0, last)
-            case "circular":
-                return index % self.side
-            case _:
-                return index.where((index >= 0) & (index <= last), -1)
+        return source(start, start + (count - 1) * self.stride + self.span, side=self.side, mode=self.mode)
 
 
 def _padding(layer: nn.Conv2d, axis: int, span: int) -> Two:
@@ -121,7 +112,22 @@ def _padding(layer: nn.Conv2d, axis: int, span: int) -> Two:
     return layer.padding[axis], layer.padding[axis]
 
 
-def _taken(values: Tensor, index: Tensor, *, dim: int) -> Tensor:
+def source(first: int, end: int, *, side: int, mode: str) -> Tensor:
+    """Which pixels stand for those from `first` up to `end`, if an image goes on beyond its side; −1 is a zero."""
+    index, last = torch.arange(first, end), side - 1
+    match mode:
+        case "reflect":
+            return last - (last - index.abs()).abs()
+        case "replicate":
+            return index.clamp(0, last)
+        case "circular":
+            return index % side
+        case _:
+            return index.where((index >= 0) & (index <= last), -1)
+
+
+def taken(values: Tensor, index: Tensor, *, dim: int) -> Tensor:
+    """Picks rows or columns, as `source` numbers them."""
     if index[0] >= 0 and bool((index.diff() == 1).all()):  # a view is faster than a copy
         return values.narrow(dim, int(index[0]), len(index))
     taken = values.index_select(dim, index.clamp_min(0).to(values.device))

@@ -36,7 +36,8 @@ def opening(objective: Objective) -> str | None:
     unknowns = optimum.eigenvalues.numel()
     lines = [
         f"  {what}{how}",
-        f"  least loss {optimum.loss:.4e} · condition number {_short(optimum.condition_number)} · "
+        f"  least train/mse {quadratic.scale**2 * optimum.loss:.4e} · "
+        f"condition number {_short(optimum.condition_number)} · "
         f"gradient descent is stable {_below(quadratic.descent().limit)}",
     ]
     if not optimum.determined:
@@ -108,7 +109,7 @@ def closing(optimum: Mapping[str, Any], *, steps: int, rate: float | None, solve
     come = f"  after {steps} step{'s' * (steps != 1)} "
     if optimum["gap"] is None:
         known = optimum["rank"] == optimum["unknowns"]
-        why = "the kernel can hold the operator" if known else "there are more weights than the images determine"
+        why = "the kernel can hold the operator" if known else "these images cannot tell it from the operator"
         least += f", 0 but for rounding: {why}"
         come += f"{_percent(optimum['left'])} of the target's mean square is left"
         near = optimum["left"] <= ROUNDING
@@ -129,8 +130,8 @@ def _prospects(optimum: Mapping[str, Any], rate: float | None) -> str:
     if rate is None:
         who, steps = "gradient descent at its best rate", optimum["more_steps_to_1_percent_at_best_rate"]
     else:
-        who, steps = "at this rate", optimum["more_steps_to_1_percent"]
-    return f"{who} it never comes within 1 %" if steps is None else f"{who} 1 % needs {_count(steps)} more steps"
+        who, steps = "this rate", optimum["more_steps_to_1_percent"]
+    return f"{who} never comes within 1 %" if steps is None else f"{who} needs {_count(steps)} more steps to 1 %"
 
 
 def _because(optimum: Mapping[str, Any]) -> str:
@@ -139,8 +140,8 @@ def _because(optimum: Mapping[str, Any]) -> str:
         return ""
     size = "×".join(map(str, parts["kernel_size"]))
     words = {
-        "border": "border convention",
         "kernel": f"kernel smaller than {size}",
+        "border": "border convention",
         "channels": "channels apart",
         "bias": "no bias",
         "remaining": f"more than a linear {size} filter can do",

@@ -9,7 +9,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from convexp.errors import ConvexpError
 from convexp.images.alignment import common_center
@@ -93,7 +93,8 @@ def make_task(config: Mapping[str, Any], data: ImageData) -> tuple[ImitationTask
         return complete(build(config["scheduler"], "scheduler"), "scheduler", optimizer=optimizer)
 
     loss, trial = build(config["loss"], "loss"), optimizer(model.parameters())
-    scheduler(trial)  # says what is wrong with them before there is a folder
+    if isinstance(scheduler(trial), ReduceLROnPlateau):  # says what is wrong with them before there is a folder
+        raise ConvexpError("scheduler=ReduceLROnPlateau waits for a metric; take one that counts steps, as cosine")
     objective = choose_objective(config, model, loss, data, solves=isinstance(trial, Exact))
     kind = ImitationTask
     if objective.quadratic is not None and objective.on_statistics:

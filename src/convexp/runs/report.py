@@ -78,20 +78,25 @@ def warning(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str | None
     r2, best = metrics["final"]["val/r2"], metrics["best"]["val/r2"]
     if r2 >= POOR:
         return None
-    if best >= POOR or r2 < -1:
+    if best >= POOR or (r2 < -1 and best > r2):
         return (
             f"WARNING: the run has collapsed: R² on validation images was {best:.4g} at step {metrics['best']['step']} "
             f"and is {r2:.4g} at the end. Try a smaller optimizer.lr or trainer.gradient_clip_val=1."
         )
-    reached = metrics.get("optimum", {}).get("gap")
+    optimum = metrics.get("optimum")
+    solved = optimum is not None and (optimum["gap"] is None or optimum["gap"] <= 0.01)
     untried = [
         advice
         for advice, tried in (
-            ("optimizer=exact", reached is None or reached <= 0.01),
-            ("standardise=true", config["standardise"]),
-            ("initialisation=lsuv", config["initialisation"] is not None),
-            ("scheduler=one_cycle optimizer=adam optimizer.lr=1e-2", config["choices"].get("scheduler") == "one_cycle"),
-            (f"trainer.max_steps={4 * metrics['steps']}", False),
+            ("optimizer=exact", optimum is None or solved),
+            ("a larger model.kernel_size", not solved),
+            ("standardise=true", config["standardise"] or solved),
+            ("initialisation=lsuv", config["initialisation"] is not None or solved),
+            (
+                "scheduler=one_cycle optimizer=adam optimizer.lr=1e-2",
+                config["choices"].get("scheduler") == "one_cycle" or optimum is not None,
+            ),
+            (f"trainer.max_steps={4 * metrics['steps']}", solved),
             ("model=deep", config["choices"].get("model") == "deep"),
         )
         if not tried

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
 
 import lightning as L
 from torch.utils.data import DataLoader, IterableDataset
@@ -28,7 +30,7 @@ class Stretches(L.LightningDataModule):
     Example:
         >>> stretches = Stretches(max_steps=20, validate_every=10, every=[4], moments=[1], validation=[])
         >>> [list(stretches.interval(number)) for number in (0, 1)]
-        [[1, 2, 4, 6, 8, 10], [11, 12, 14, 16, 18, 20]]
+        [[1, 3, 4, 6, 8, 10], [11, 12, 14, 16, 18, 20]]
     """
 
     def __init__(
@@ -63,10 +65,16 @@ class Stretches(L.LightningDataModule):
         for period in self.periods:
             ends.update(range(first // period * period + period, last, period))
         cuts = [first, *sorted(ends)]
-        while len(cuts) <= self.per_validation and last - first == self.validate_every:
-            longest = max(range(len(cuts) - 1), key=lambda index: cuts[index + 1] - cuts[index])
-            cuts.insert(longest + 1, (cuts[longest] + cuts[longest + 1]) // 2)
-        return cuts[1:]
+        if last - first == self.validate_every:
+            longest = [(start - end, start) for start, end in pairwise(cuts)]
+            heapify(longest)
+            while len(cuts) <= self.per_validation:
+                length, start = heappop(longest)
+                middle = start - length // 2
+                cuts.append(middle)
+                heappush(longest, (start - middle, start))
+                heappush(longest, (middle - (start - length), middle))
+        return sorted(cuts)[1:]
 
     def train_dataloader(self) -> DataLoader[int]:
         """The lengths of all stretches from the trainer's step on."""
