@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from convexp.exact.gram import direct_sums, structured_sums, sums
+from convexp.exact.gram import direct_sums, goes_by_structure, structured_sums, sums
 
 ONE = (1, 1)
 
@@ -58,3 +58,9 @@ def test_large_kernels_go_by_structure(noise, monkeypatch):
     monkeypatch.setattr("convexp.exact.gram.direct_sums", None)
     made = sums(region, target, kernel_size=(11, 11), stride=ONE, dilation=ONE)
     assert all(ours.equal(theirs) for ours, theirs in zip(made, wanted, strict=True))
+
+
+def test_many_channels_of_a_small_kernel_are_multiplied_out():
+    # By structure they would take the spectra of each channel with each: gigabytes.
+    assert not goes_by_structure((3, 3), ONE, ONE)
+    assert goes_by_structure((5, 5), ONE, ONE)
