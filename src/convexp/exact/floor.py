@@ -58,11 +58,14 @@ def floor(
     if geometry(layer)[1] != (1, 1) or None in boxes:
         return None
     rows, columns = (box for box in boxes if box is not None)
+    pairs_inside = list(_inside(pairs, rows, columns))
+    if not pairs_inside:
+        return None
     size = rows[1] - rows[0] + 1, columns[1] - columns[0] + 1
     larger = nn.Conv2d(layer.in_channels, layer.out_channels, size, device="meta")
     own = (layer.bias is not None, layer.groups)
     everywhere = _least(gather(larger, _continued(layer, pairs, rows, columns)), *own)
-    inside = gather(larger, _inside(pairs, rows, columns))
+    inside = gather(larger, pairs_inside)
     grouped = _least(inside, *own)
     whole = grouped if layer.groups == 1 else _least(inside, own[0], 1)
     free = whole if own[0] else _least(inside, True, 1)
