@@ -3,6 +3,7 @@ from functools import partial
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ConstantLR
@@ -27,6 +28,12 @@ def task_of():
         return ImitationTask(model, **(settings | arguments))
 
     return make
+
+
+@pytest.fixture
+def logger(tmp_path):
+    """Writes events into the test's own folder."""
+    return TensorBoardLogger(tmp_path, name="", version="", default_hp_metric=False)
 
 
 @pytest.fixture

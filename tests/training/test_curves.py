@@ -3,7 +3,6 @@ from functools import partial
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch.optim import LBFGS, SGD
@@ -12,11 +11,6 @@ from torch.optim.lr_scheduler import ExponentialLR
 from convexp.errors import ConvexpError
 from convexp.training.checkpoints import Checkpoints
 from convexp.training.curves import Curves
-
-
-@pytest.fixture
-def logger(tmp_path):
-    return TensorBoardLogger(tmp_path, name="", version="", default_hp_metric=False)
 
 
 def events(folder):

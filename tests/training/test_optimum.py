@@ -2,7 +2,6 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from torch import nn
@@ -48,14 +47,13 @@ def data():
 
 
 @pytest.fixture
-def followed(task_of, train, data, tmp_path):
+def followed(task_of, train, data, logger):
     """A run of 8 steps on crops, with its quadratic loss and what that was before."""
     torch.manual_seed(0)
     model = nn.Conv2d(1, 1, 3)
     quadratic = Quadratic.of(model, data.train_pairs.values())
     before = quadratic.loss(), quadratic.descent()
     curves = OptimumCurves(quadratic, every=3, rate=0.05)
-    logger = TensorBoardLogger(tmp_path, name="", version="", default_hp_metric=False)
     train(task_of(model, optimizer=partial(SGD, lr=0.1)), 8, callbacks=[curves], logger=logger)
     return quadratic, before, curves
 
@@ -92,9 +90,8 @@ def test_a_resumed_run_remembers_where_it_began(followed, data):
     assert later.descent.losses(0.05, torch.tensor([5])).equal(descent.losses(0.05, torch.tensor([5])))
 
 
-def test_what_cannot_be_shown_is_left_out(data, tmp_path):
+def test_what_cannot_be_shown_is_left_out(data, logger, tmp_path):
     quadratic = Quadratic.of(nn.Conv2d(1, 1, 3), data.train_pairs.values())
-    logger = TensorBoardLogger(tmp_path, name="", version="", default_hp_metric=False)
     trainer = type("Trainer", (), {"logger": logger, "global_step": 10**5, "max_steps": 10**6})()
     OptimumCurves(quadratic, every=1, rate=10.0).on_train_batch_start(trainer, None, None, 0)
     logger.save()

@@ -1,19 +1,12 @@
 from itertools import pairwise
 
-import pytest
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from convexp.models import Stack
 from convexp.training.pairs import Pair
 from convexp.training.pictures import Pictures, pictures
-
-
-@pytest.fixture
-def logger(tmp_path):
-    return TensorBoardLogger(tmp_path, name="", version="", default_hp_metric=False)
 
 
 def events(folder):
