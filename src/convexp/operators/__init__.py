@@ -12,9 +12,9 @@ A linear operator is a kernel (``kernels``), its application to an image (a func
 arguments of that function, so that YAML can build it.
 """
 
+from convexp.operators.border import Border
 from convexp.operators.linear import (
     Blur,
-    Border,
     Channels,
     GaussianBlur,
     Gradients,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from convexp.errors import ConvexpError
+from convexp.operators.border import Border, Bordered, padded
 from convexp.operators.kernels import (
     gaussian,
     gaussian_highpass,
@@ -17,7 +18,6 @@ from convexp.operators.kernels import (
     vertical_edge,
 )
 
-Border = Literal["reflect", "replicate", "zeros", "circular"]
 Channels = Literal["each", "sum", "mean"]
 
 # Derivatives along x and along y.
@@ -40,8 +40,8 @@ def filter2d(image: Tensor, kernels: Tensor, *, border: Border | None = None, ch
             ``sum`` adds the channels up as ``Conv2d`` does, ``mean`` averages them (both K channels out).
 
     Raises:
-        ConvexpError: If the image is not a floating-point ``(B, C, H, W)`` tensor or is too small for the kernel, if
-            the kernels are not ``(kh, kw)`` or ``(K, kh, kw)``, or if border or channels is none of the above.
+        ConvexpError: As `padded`, and if the kernels are not ``(kh, kw)`` or ``(K, kh, kw)``, or channels is none of
+            them.
 
     Example:
         >>> ramp = torch.tensor([[[[0.0, 1.0, 3.0, 6.0]]]])
@@ -50,31 +50,16 @@ def filter2d(image: Tensor, kernels: Tensor, *, border: Border | None = None, ch
         >>> filter2d(ramp, torch.tensor([[-1.0, 1.0]]), border="zeros")
         tensor([[[[ 1.,  2.,  3., -6.]]]])
     """
-    if image.dim() != 4 or not image.is_floating_point():
-        raise ConvexpError(
-            f"image is a {image.dtype} tensor of shape {tuple(image.shape)}; "
-            "must be floating point and (B, C, H, W): image[None] adds B, image.float() / 255 converts 8 bits"
-        )
     if kernels.dim() not in (2, 3) or kernels.numel() == 0:
         raise ConvexpError(f"kernels has shape {tuple(kernels.shape)}; must be (kh, kw) or (K, kh, kw), none of them 0")
-    _check_border(border)
     if channels not in get_args(Channels):
         raise ConvexpError(f"channels={channels!r} must be one of {', '.join(get_args(Channels))}")
-    (height, width), (kh, kw) = image.shape[-2:], kernels.shape[-2:]
-    least_height, least_width = _least_size(kh, border), _least_size(kw, border)
-    if height < least_height or width < least_width:
-        raise ConvexpError(
-            f"image is {height}x{width} (HxW), kernel is {kh}x{kw}: with border={border} the image must be at least "
-            f"{least_height}x{least_width}; take a larger image, a smaller kernel or another border"
-        )
-
+    kh, kw = kernels.shape[-2:]
+    image = padded(image, kh, kw, border)
     if channels != "each":  # filtering is linear: combining the channels first gives the same for less work
         image = image.sum(1, keepdim=True) if channels == "sum" else image.mean(1, keepdim=True)
     # Type first: not every device has the float64 in which the kernels may come.
     weight = kernels.to(image.dtype).to(image.device).reshape(-1, 1, kh, kw).repeat(image.shape[1], 1, 1, 1)
-    if border is not None:
-        padding = ((kw - 1) // 2, kw // 2, (kh - 1) // 2, kh // 2)
-        image = nn.functional.pad(image, padding, mode="constant" if border == "zeros" else border)
     return nn.functional.conv2d(image, weight, groups=image.shape[1])
 
 
@@ -174,20 +159,7 @@ def gradients(image: Tensor, kernels: str = "sobel", *, border: Border | None = 
     return filter2d(image, _gradient_kernels(kernels), border=border, channels="sum")
 
 
-class _Bordered(nn.Module):
-    """Holds arguments, the border among them. Bad ones are refused when built, not at the first image."""
-
-    def __init__(self, border: Border | None) -> None:
-        super().__init__()
-        _check_border(border)
-        self.border: Border | None = border
-
-    def extra_repr(self) -> str:
-        arguments = {name: value for name, value in vars(self).items() if name[0] != "_" and name != "training"}
-        return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-
-
-class GaussianBlur(_Bordered):
+class GaussianBlur(Bordered):
     """``gaussian_blur`` as a module."""
 
     def __init__(self, kernel_size: int, sigma: float, *, border: Border | None = None) -> None:
@@ -200,7 +172,7 @@ class GaussianBlur(_Bordered):
         return gaussian_blur(image, self.kernel_size, self.sigma, border=self.border)
 
 
-class Blur(_Bordered):
+class Blur(Bordered):
     """``blur`` as a module."""
 
     def __init__(self, *, border: Border | None = None) -> None:
@@ -211,7 +183,7 @@ class Blur(_Bordered):
         return blur(image, border=self.border)
 
 
-class Highpass(_Bordered):
+class Highpass(Bordered):
     """``highpass`` as a module."""
 
     def __init__(self, kernel_size: int = 7, sigma: float = 4.0, *, border: Border | None = None) -> None:
@@ -224,7 +196,7 @@ class Highpass(_Bordered):
         return highpass(image, self.kernel_size, self.sigma, border=self.border)
 
 
-class Sharpen(_Bordered):
+class Sharpen(Bordered):
     """``sharpen`` as a module."""
 
     def __init__(self, kernel_size: int, sigma: float, *, amount: float = 1.0, border: Border | None = None) -> None:
@@ -237,7 +209,7 @@ class Sharpen(_Bordered):
         return sharpen(image, self.kernel_size, self.sigma, amount=self.amount, border=self.border)
 
 
-class Gradients(_Bordered):
+class Gradients(Bordered):
     """``gradients`` as a module."""
 
     def __init__(self, kernels: str = "sobel", *, border: Border | None = None) -> None:
@@ -255,19 +227,3 @@ def _gradient_kernels(name: str) -> Tensor:
         raise ConvexpError(f"kernels={name!r} must be one of {', '.join(_GRADIENTS)}")
     along_x, along_y = _GRADIENTS[name]
     return torch.stack([along_x(), along_y()])
-
-
-def _check_border(border: Border | None) -> None:
-    if border is not None and border not in get_args(Border):
-        raise ConvexpError(f"border={border!r} must be one of {', '.join(get_args(Border))}, or None (null): valid")
-
-
-def _least_size(kernel_side: int, border: Border | None) -> int:
-    """Return the smallest image side that a kernel side can be applied to."""
-    if border is None:
-        return kernel_side
-    if border == "reflect":  # mirrors about the edge pixel, which is not repeated
-        return kernel_side // 2 + 1
-    if border == "circular":  # goes round once at most
-        return max(kernel_side // 2, 1)
-    return 1
