@@ -8,43 +8,67 @@
 - A kernel that reads several channels sums over them, as ``Conv2d`` does; an operator that filters each channel on its
   own or averages them says so.
 
-A linear operator is a kernel (``kernels``), its application to an image (a function) and a module that holds the
-arguments of that function, so that YAML can build it.
+An operator is a function of an image and its arguments, and a module that holds the arguments, so that YAML can build
+it. A linear one applies a kernel (``kernels``).
 """
 
-from convexp.operators.border import Border
-from convexp.operators.linear import (
-    Blur,
-    Channels,
-    GaussianBlur,
-    Gradients,
+from convexp.operators.bands import (
+    DifferenceOfGaussians,
+    Gabor,
     Highpass,
+    LaplacianOfGaussian,
     Sharpen,
-    blur,
-    filter2d,
-    gaussian_blur,
-    gradients,
+    difference_of_gaussians,
+    gabor,
     highpass,
+    laplacian_of_gaussian,
     sharpen,
 )
+from convexp.operators.border import Border
+from convexp.operators.linear import Channels, Filter, Gradients, filter2d, gradients
 from convexp.operators.nonlinear import Magnitude, magnitude
 from convexp.operators.pipeline import Pipeline
+from convexp.operators.smoothing import (
+    Blur,
+    BoxBlur,
+    GaussianBlur,
+    MotionBlur,
+    Shift,
+    blur,
+    box_blur,
+    gaussian_blur,
+    motion_blur,
+    shift,
+)
 
 __all__ = [
     "Blur",
     "Border",
+    "BoxBlur",
     "Channels",
+    "DifferenceOfGaussians",
+    "Filter",
+    "Gabor",
     "GaussianBlur",
     "Gradients",
     "Highpass",
+    "LaplacianOfGaussian",
     "Magnitude",
+    "MotionBlur",
     "Pipeline",
     "Sharpen",
+    "Shift",
     "blur",
+    "box_blur",
+    "difference_of_gaussians",
     "filter2d",
+    "gabor",
     "gaussian_blur",
     "gradients",
     "highpass",
+    "laplacian_of_gaussian",
     "magnitude",
+    "motion_blur",
     "sharpen",
+    "shift",
 ]

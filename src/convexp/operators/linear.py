@@ -1,5 +1,6 @@
-"""Linear operators: a kernel, applied by cross-correlation."""
+"""A kernel, applied to an image by cross-correlation."""
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -7,21 +8,17 @@ from torch import Tensor, nn
 
 from convexp.errors import ConvexpError
 from convexp.operators.border import Border, Bordered, padded
-from convexp.operators.kernels import (
-    gaussian,
-    gaussian_highpass,
-    horizontal_edge,
-    integer_gaussian,
-    sobel_x,
-    sobel_y,
-    unsharp,
-    vertical_edge,
-)
+from convexp.operators.kernels import FIXED, as_kernel
 
 Channels = Literal["each", "sum", "mean"]
 
-# Derivatives along x and along y.
-_GRADIENTS = {"sobel": (sobel_x, sobel_y), "edges": (vertical_edge, horizontal_edge)}
+#: Derivatives along x and along y.
+GRADIENTS = {
+    "sobel": ("sobel_x", "sobel_y"),
+    "scharr": ("scharr_x", "scharr_y"),
+    "prewitt": ("prewitt_x", "prewitt_y"),
+    "edges": ("vertical_edge", "horizontal_edge"),
+}
 
 
 def filter2d(image: Tensor, kernels: Tensor, *, border: Border | None = None, channels: Channels = "each") -> Tensor:
@@ -52,8 +49,7 @@ def filter2d(image: Tensor, kernels: Tensor, *, border: Border | None = None, ch
     """
     if kernels.dim() not in (2, 3) or kernels.numel() == 0:
         raise ConvexpError(f"kernels has shape {tuple(kernels.shape)}; must be (kh, kw) or (K, kh, kw), none of them 0")
-    if channels not in get_args(Channels):
-        raise ConvexpError(f"channels={channels!r} must be one of {', '.join(get_args(Channels))}")
+    check_channels(channels)
     kh, kw = kernels.shape[-2:]
     image = padded(image, kh, kw, border)
     if channels != "each":  # filtering is linear: combining the channels first gives the same for less work
@@ -63,90 +59,12 @@ def filter2d(image: Tensor, kernels: Tensor, *, border: Border | None = None, ch
     return nn.functional.conv2d(image, weight, groups=image.shape[1])
 
 
-def gaussian_blur(image: Tensor, kernel_size: int, sigma: float, *, border: Border | None = None) -> Tensor:
-    """Blur each channel with a sampled, normalised Gaussian.
-
-    Args:
-        image: ``(B, C, H, W)``, floating point.
-        kernel_size: Odd side of the kernel in pixels.
-        sigma: Standard deviation in pixels.
-        border: As in ``filter2d``.
-
-    Raises:
-        ConvexpError: If an argument is not as above.
-
-    Example:
-        >>> gaussian_blur(torch.ones(1, 3, 9, 9), 5, 1.0).shape
-        torch.Size([1, 3, 5, 5])
-    """
-    return filter2d(image, gaussian(kernel_size, sigma, dtype=torch.float64), border=border)
-
-
-def blur(image: Tensor, *, border: Border | None = None) -> Tensor:
-    """Blur each channel with the 5×5 integer approximation of a Gaussian (σ = 1).
-
-    Args:
-        image: ``(B, C, H, W)``, floating point.
-        border: As in ``filter2d``.
-
-    Raises:
-        ConvexpError: If an argument is not as above.
-
-    Example:
-        >>> blur(torch.ones(1, 1, 5, 5))
-        tensor([[[[1.]]]])
-    """
-    return filter2d(image, integer_gaussian(dtype=torch.float64), border=border)
-
-
-def highpass(image: Tensor, kernel_size: int = 7, sigma: float = 4.0, *, border: Border | None = None) -> Tensor:
-    """Compute image − Gaussian blur, averaged over the channels: one channel, around 0.
-
-    Args:
-        image: ``(B, C, H, W)``, floating point.
-        kernel_size: Odd side of the kernel in pixels.
-        sigma: Standard deviation of the blur in pixels.
-        border: As in ``filter2d``; without one the image is cut to the centre that the blur has.
-
-    Raises:
-        ConvexpError: If an argument is not as above.
-
-    Example:
-        >>> highpass(torch.rand(1, 3, 17, 23)).shape
-        torch.Size([1, 1, 11, 17])
-    """
-    kernel = gaussian_highpass(kernel_size, sigma, dtype=torch.float64)
-    return filter2d(image, kernel, border=border, channels="mean")
-
-
-def sharpen(
-    image: Tensor, kernel_size: int, sigma: float, *, amount: float = 1.0, border: Border | None = None
-) -> Tensor:
-    """Compute image + amount · (image − Gaussian blur) in each channel: unsharp masking, not clipped to [0, 1].
-
-    Args:
-        image: ``(B, C, H, W)``, floating point.
-        kernel_size: Odd side of the kernel in pixels.
-        sigma: Standard deviation of the blur in pixels.
-        amount: How much detail is added; 0 changes nothing.
-        border: As in ``filter2d``; without one the image is cut to the centre that the blur has.
-
-    Raises:
-        ConvexpError: If an argument is not as above.
-
-    Example:
-        >>> sharpen(torch.ones(1, 3, 9, 9), 5, 1.0).shape
-        torch.Size([1, 3, 5, 5])
-    """
-    return filter2d(image, unsharp(kernel_size, sigma, amount=amount, dtype=torch.float64), border=border)
-
-
 def gradients(image: Tensor, kernels: str = "sobel", *, border: Border | None = None) -> Tensor:
     """Compute the derivatives along x and along y, summed over the channels: two channels.
 
     Args:
         image: ``(B, C, H, W)``, floating point.
-        kernels: ``sobel`` (3×3) or ``edges`` (2×2 differences).
+        kernels: ``sobel``, ``scharr`` or ``prewitt`` (3×3), or ``edges`` (2×2 differences).
         border: As in ``filter2d``.
 
     Raises:
@@ -159,54 +77,34 @@ def gradients(image: Tensor, kernels: str = "sobel", *, border: Border | None = 
     return filter2d(image, _gradient_kernels(kernels), border=border, channels="sum")
 
 
-class GaussianBlur(Bordered):
-    """``gaussian_blur`` as a module."""
+class Filter(Bordered):
+    """``filter2d`` with one kernel as a module.
 
-    def __init__(self, kernel_size: int, sigma: float, *, border: Border | None = None) -> None:
+    Args:
+        kernel: A name, as `sobel_x`, or rows of numbers; `convexp.operators.kernels` has the names.
+        border: As in ``filter2d``.
+        channels: As in ``filter2d``.
+
+    Raises:
+        ConvexpError: If there is no such kernel, border or channels, or the rows are not equally long.
+
+    Example:
+        >>> Filter([[-1, 1]])(torch.tensor([[[[0.0, 1.0, 3.0, 6.0]]]]))
+        tensor([[[[1., 2., 3.]]]])
+    """
+
+    def __init__(
+        self, kernel: str | Sequence[Sequence[float]], *, border: Border | None = None, channels: Channels = "each"
+    ) -> None:
         super().__init__(border)
-        gaussian(kernel_size, sigma)
-        self.kernel_size, self.sigma = kernel_size, sigma
+        as_kernel(kernel)
+        check_channels(channels)
+        self.kernel = kernel
+        self.channels: Channels = channels
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the blurred image."""
-        return gaussian_blur(image, self.kernel_size, self.sigma, border=self.border)
-
-
-class Blur(Bordered):
-    """``blur`` as a module."""
-
-    def __init__(self, *, border: Border | None = None) -> None:
-        super().__init__(border)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return the blurred image."""
-        return blur(image, border=self.border)
-
-
-class Highpass(Bordered):
-    """``highpass`` as a module."""
-
-    def __init__(self, kernel_size: int = 7, sigma: float = 4.0, *, border: Border | None = None) -> None:
-        super().__init__(border)
-        gaussian_highpass(kernel_size, sigma)
-        self.kernel_size, self.sigma = kernel_size, sigma
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return the detail, one channel."""
-        return highpass(image, self.kernel_size, self.sigma, border=self.border)
-
-
-class Sharpen(Bordered):
-    """``sharpen`` as a module."""
-
-    def __init__(self, kernel_size: int, sigma: float, *, amount: float = 1.0, border: Border | None = None) -> None:
-        super().__init__(border)
-        unsharp(kernel_size, sigma, amount=amount)
-        self.kernel_size, self.sigma, self.amount = kernel_size, sigma, amount
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return the sharpened image."""
-        return sharpen(image, self.kernel_size, self.sigma, amount=self.amount, border=self.border)
+        """Return the filtered image."""
+        return filter2d(image, as_kernel(self.kernel), border=self.border, channels=self.channels)
 
 
 class Gradients(Bordered):
@@ -222,8 +120,17 @@ class Gradients(Bordered):
         return gradients(image, self.kernels, border=self.border)
 
 
+def check_channels(channels: Channels) -> None:
+    """Refuse what is no way to combine channels.
+
+    Raises:
+        ConvexpError: If it is none of them.
+    """
+    if channels not in get_args(Channels):
+        raise ConvexpError(f"channels={channels!r} must be one of {', '.join(get_args(Channels))}")
+
+
 def _gradient_kernels(name: str) -> Tensor:
-    if name not in _GRADIENTS:
-        raise ConvexpError(f"kernels={name!r} must be one of {', '.join(_GRADIENTS)}")
-    along_x, along_y = _GRADIENTS[name]
-    return torch.stack([along_x(), along_y()])
+    if name not in GRADIENTS:
+        raise ConvexpError(f"kernels={name!r} must be one of {', '.join(GRADIENTS)}")
+    return torch.stack([FIXED[kernel]() for kernel in GRADIENTS[name]])
