@@ -116,7 +116,7 @@ def _response(operator: Operator, in_channels: int, side: int) -> Response | Non
     middle = side // 2
     for channel in range(in_channels):
         images[channel, channel, middle, middle] = 1
-    answers = _answers(operator, images)
+    answers = apply_each(operator, images)
     if answers is None:
         return None
     constant = answers[-1, :, answers.shape[-2] // 2, answers.shape[-1] // 2].float()
@@ -143,7 +143,7 @@ def _predicts(response: Response, operator: Operator, in_channels: int, side: in
     plateaus = nn.functional.interpolate(levels, size) + 0.2 * torch.rand(1, in_channels, *size, generator=generator)
     plain = torch.stack([torch.zeros(in_channels, *size), torch.ones(in_channels, *size)])
     images = torch.cat([noise, plateaus.clamp(0, 1), plain])
-    answers = _answers(operator, images)
+    answers = apply_each(operator, images)
     if answers is None or answers.shape[1] != len(response.constant):
         return False
 
@@ -185,7 +185,7 @@ def _support(operator: Operator, in_channels: int, side: int) -> tuple[int, int,
         for channel in range(in_channels):
             images[1 + channel, channel, row, column] = 0
             images[1 + in_channels + channel, channel, row, column] = 1
-        answers = _answers(operator, images)
+        answers = apply_each(operator, images)
         if answers is None:
             return None
         losses.add((size[0] - answers.shape[-2], size[1] - answers.shape[-1]))
@@ -203,8 +203,16 @@ def _support(operator: Operator, in_channels: int, side: int) -> tuple[int, int,
     return min(tops), max(bottoms), min(lefts), max(rights)
 
 
-def _answers(operator: Operator, images: Tensor) -> Tensor | None:
-    """Apply the operator to each image on its own; None unless all outputs are finite images of one shape."""
+def apply_each(operator: Operator, images: Tensor) -> Tensor | None:
+    """Apply an operator to each image (N, C, H, W) on its own: (N, C', H', W') float64 on the CPU.
+
+    Args:
+        operator: As for `impulse_response`.
+        images: What it is applied to; it may write into copies.
+
+    Returns:
+        None if it fails, or unless all outputs are finite images of one shape.
+    """
     answers: list[Tensor] = []
     for image in images:
         try:
