@@ -3,8 +3,21 @@ import torch
 from torch import nn
 
 from convexp.errors import ConvexpError
-from convexp.operators import Blur, Filter, GaussianBlur, Gradients, Highpass, Magnitude, Pipeline, Shift
+from convexp.operators import (
+    Blur,
+    Filter,
+    GaussianBlur,
+    Gradients,
+    Highpass,
+    Magnitude,
+    Pipeline,
+    Shift,
+    match_template,
+)
 from convexp.operators.verdict import Verdict, verdict
+
+
+CHECKERS = (torch.arange(33 * 36) % 7).float().view(1, 33, 36)
 
 
 def edges_blur(times):
@@ -31,6 +44,7 @@ def luma(image):
         (Shift(2, -1, border="circular"), 1, Verdict("linear", (2, 5))),
         (Shift(-2, 0, border="circular"), 1, Verdict("linear", (1, 4))),
         (GaussianBlur(43, 9.0), 1, Verdict("linear", (43, 43))),  # larger than half of the first image
+        (lambda image: match_template(image, CHECKERS), 1, Verdict("linear", (33, 36))),
         (luma, 3, Verdict("linear", (1, 1), mixes=True)),
         (lambda image: image.flip(1), 3, Verdict("linear", (1, 1), mixes=True)),
         (torch.sqrt, 1, Verdict("pointwise", (1, 1))),

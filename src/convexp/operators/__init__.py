@@ -25,8 +25,21 @@ from convexp.operators.bands import (
     sharpen,
 )
 from convexp.operators.border import Border
+from convexp.operators.classic import Bilateral, Canny, Guided, Median, bilateral, canny, guided, median
+from convexp.operators.colour import ColourMatrix, colour_matrix
+from convexp.operators.histogram import Autocontrast, Equalize, autocontrast, equalize
 from convexp.operators.linear import Channels, Filter, Gradients, filter2d, gradients
-from convexp.operators.nonlinear import Magnitude, magnitude
+from convexp.operators.morphology import Closing, Dilation, Erosion, Opening, closing, dilation, erosion, opening
+from convexp.operators.nonlinear import (
+    Gamma,
+    LocalDeviation,
+    LocalMaximum,
+    Magnitude,
+    gamma,
+    local_deviation,
+    local_maximum,
+    magnitude,
+)
 from convexp.operators.pipeline import Pipeline
 from convexp.operators.smoothing import (
     Blur,
@@ -40,35 +53,67 @@ from convexp.operators.smoothing import (
     motion_blur,
     shift,
 )
+from convexp.operators.template import Template, best_place, match_template
 
 __all__ = [
+    "Autocontrast",
+    "Bilateral",
     "Blur",
     "Border",
     "BoxBlur",
+    "Canny",
     "Channels",
+    "Closing",
+    "ColourMatrix",
     "DifferenceOfGaussians",
+    "Dilation",
+    "Equalize",
+    "Erosion",
     "Filter",
     "Gabor",
+    "Gamma",
     "GaussianBlur",
     "Gradients",
+    "Guided",
     "Highpass",
     "LaplacianOfGaussian",
+    "LocalDeviation",
+    "LocalMaximum",
     "Magnitude",
+    "Median",
     "MotionBlur",
+    "Opening",
     "Pipeline",
     "Sharpen",
     "Shift",
+    "Template",
+    "autocontrast",
+    "best_place",
+    "bilateral",
     "blur",
     "box_blur",
+    "canny",
+    "closing",
+    "colour_matrix",
     "difference_of_gaussians",
+    "dilation",
+    "equalize",
+    "erosion",
     "filter2d",
     "gabor",
+    "gamma",
     "gaussian_blur",
     "gradients",
+    "guided",
     "highpass",
     "laplacian_of_gaussian",
+    "local_deviation",
+    "local_maximum",
     "magnitude",
+    "match_template",
+    "median",
     "motion_blur",
+    "opening",
     "sharpen",
     "shift",
 ]

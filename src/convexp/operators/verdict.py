@@ -1,7 +1,7 @@
 """What it takes to imitate an operator, found by experiment."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -32,6 +32,10 @@ class Verdict:
     kind: Kind
     size: tuple[int, int] | None = None
     mixes: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """The same as JSON has it."""
+        return {"kind": self.kind, "size": None if self.size is None else list(self.size), "mixes": self.mixes}
 
     def __str__(self) -> str:
         pixels = "" if self.size is None else "×".join(map(str, self.size))
@@ -70,8 +74,10 @@ def verdict(operator: Operator, in_channels: int) -> Verdict | None:
         if response is not None:
             return Verdict("linear", _field(response.box), _mixes(response))
         box = support(operator, in_channels, side=side)
-        if box is not None:
-            size = _field(box)
+        size = None if box is None else _field(box)
+        if size is not None and max(size) > side // 3 and side != SIDES[-1]:
+            continue  # a kernel as large as that shows itself in a larger image only
+        if size is not None:
             return Verdict("pointwise" if size == (1, 1) or _is_chain(operator, in_channels, side) else "local", size)
     return Verdict("global") if _sees_far(operator, in_channels) else None
 
