@@ -16,7 +16,6 @@ from convexp.operators import (
 )
 from convexp.operators.verdict import Verdict, verdict
 
-
 CHECKERS = (torch.arange(33 * 36) % 7).float().view(1, 33, 36)
 
 

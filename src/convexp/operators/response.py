@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from convexp.errors import ConvexpError
+from convexp.operators.fourier import correlate
 
 SMALLEST_SIDE = 17
 ROUNDING = 1e-6  # of the largest output: what a change of one pixel leaves everywhere in a Fourier transform, and less
@@ -148,7 +149,7 @@ def _predicts(response: Response, operator: Operator, in_channels: int, side: in
         return False
 
     weight, constant = response.kernel.double(), response.constant.double().view(-1, 1, 1)
-    predictions = nn.functional.conv2d(images.double(), weight) + constant
+    predictions = correlate(images.double(), weight) + constant
     rows = _interior(answers.shape[-2], predictions.shape[-2], _offset(size[0], answers.shape[-2]) + response.top, side)
     columns = _interior(
         answers.shape[-1], predictions.shape[-1], _offset(size[1], answers.shape[-1]) + response.left, side

@@ -5,10 +5,11 @@ from numbers import Integral
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convexp.errors import ConvexpError
 from convexp.operators.border import Border, Bordered, padded
+from convexp.operators.fourier import correlate
 from convexp.operators.nonlinear import window_moments
 
 Method = Literal["plain", "zero_mean", "normalised"]
@@ -55,7 +56,7 @@ def match_template(
     kernel = template.to(dtype).to(image.device)[None]
     if method == "zero_mean":
         kernel = kernel - kernel.mean()
-    return nn.functional.conv2d(image.to(dtype), kernel / kernel.numel()).to(image.dtype)
+    return correlate(image.to(dtype), kernel / kernel.numel()).to(image.dtype)
 
 
 def best_place(response: Tensor) -> tuple[int, int]:
@@ -158,7 +159,7 @@ def _correlation_coefficient(image: Tensor, template: Tensor) -> Tensor:
     channels, height, width = template.shape
     mean, energy = window_moments(kernel, (channels, height, width))
     _, energies = window_moments(exact, (channels, height, width))
-    products = nn.functional.conv2d(exact, kernel - mean)  # which does not see the mean of a window
+    products = correlate(exact, kernel - mean)  # which does not see the mean of a window
     squared = energies * energy
     flat = squared == 0
     coefficient = products / squared.masked_fill(flat, 1).sqrt()

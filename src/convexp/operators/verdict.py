@@ -75,7 +75,7 @@ def verdict(operator: Operator, in_channels: int) -> Verdict | None:
             return Verdict("linear", _field(response.box), _mixes(response))
         box = support(operator, in_channels, side=side)
         size = None if box is None else _field(box)
-        if size is not None and max(size) > side // 3 and side != SIDES[-1]:
+        if size is not None and max(size) > side // 2 and side != SIDES[-1]:
             continue  # a kernel as large as that shows itself in a larger image only
         if size is not None:
             return Verdict("pointwise" if size == (1, 1) or _is_chain(operator, in_channels, side) else "local", size)
