@@ -59,3 +59,25 @@ def test_one_pixel_is_enough():
 def test_impossible_arguments(arguments, message):
     with pytest.raises(ConvexpError, match=message):
         shapes(**{"seed": 0, **arguments})
+
+
+def test_a_snowman_stands_in_the_foreground():
+    plain, with_him = shapes(60, 70, seed=3), shapes(60, 70, seed=3, snowman=(11, 23))
+    him = with_him[0, 11:44, 23:59].clone()
+    assert him.equal(shapes(33, 36, seed=0, count=1, snowman=(0, 0))[0])  # and hides what is behind him
+    with_him[0, 11:44, 23:59] = plain[0, 11:44, 23:59]
+    assert with_him.equal(plain)
+    assert him[:, 18].tolist() == [0, 0] + [1] * 30 + [0]  # head and body, on the middle column
+    assert him[17].tolist() == [0, 0, 0] + [1] * 31 + [0, 0]  # arms
+    assert not him[[0, -1]].any()
+    assert not him[:, [0, -1]].any()
+
+
+@pytest.mark.parametrize("place", [(-1, 0), (0, -1), (28, 0), (0, 35)])
+def test_a_snowman_outside_the_image(place):
+    with pytest.raises(
+        ConvexpError,
+        match=rf"^snowman=\[{place[0]},{place[1]}\] is not inside the image: top can be 0 to 27 and left 0 to 34, as "
+        "he is 33x36 and the image 60x70$",
+    ):
+        shapes(60, 70, seed=3, snowman=place)

@@ -5,7 +5,8 @@ import torch
 
 from convexp.errors import ConvexpError
 from convexp.images.colours import BLUE, NOT_FINITE, RED
-from convexp.images.layout import FRAME
+from convexp.images.layout import FRAME, line
+from convexp.images.marks import YELLOW
 from convexp.images.pictures import comparison
 
 WHITE = (255, 255, 255)
@@ -165,3 +166,63 @@ def test_wrong_arguments_are_named():
         comparison(image, image, image, value_range=(1.0, 0.0))
     with pytest.raises(ConvexpError, match=r"error_limit=0.0 must be a positive finite number"):
         comparison(image, image, image, error_limit=0.0)
+
+
+def yellow(panel):
+    """Return the first and last row and column of the yellow line of a box, or nothing."""
+    rows, columns = (panel == torch.tensor(YELLOW, dtype=torch.uint8).view(3, 1, 1)).all(dim=0).nonzero().T
+    return (rows.min().item(), rows.max().item(), columns.min().item(), columns.max().item()) if len(rows) else None
+
+
+def test_the_best_place_of_a_template_is_a_box_around_the_largest_value():
+    image, target, output = torch.rand(3, 17, 23), torch.zeros(1, 15, 19), torch.zeros(1, 15, 19)
+    target[0, 6, 10], output[0, 4, 7] = 1.0, 1.0  # of a template 3 × 5, valid: its middle lies 1 and 2 further
+    shown = panels(comparison(image, target, output, size=(3, 5)), 15 * 14, 19 * 14)  # 19 · 14 = 266, from 256 on
+    around = (5 * 14 - 2, 8 * 14 + 1, 8 * 14 - 2, 13 * 14 + 1)  # a line of two pixels just outside of the box
+    other = (3 * 14 - 2, 6 * 14 + 1, 5 * 14 - 2, 10 * 14 + 1)
+    assert [yellow(panel) for panel in shown] == [around, around, other, None]
+
+
+@pytest.mark.parametrize("size", [(3, 5), (4, 6), (1, 2)])
+def test_the_title_says_where_the_template_begins_in_the_whole_input(size):
+    target = torch.zeros(1, 17 - size[0] + 1, 23 - size[1] + 1)  # a valid response: there it is largest
+    target[0, 6, 10] = 1.0
+    picture = comparison(torch.rand(1, 17, 23), target, target, size=size)
+    (_, left), (_, right), *_ = corners(picture)
+    width = right - left - left  # of a panel; beside it stands a gap as wide as the margin
+    for column, name in [(left, "input"), (right, "target")]:
+        title = line(f"{name} best at (6, 10)", size=width // 14)
+        assert torch.equal(picture[:, left:, column:][:, : title.shape[1], : title.shape[2]], title)
+
+
+def test_a_box_is_cut_where_the_panel_ends_and_scaled_with_it():
+    target = torch.zeros(1, 1280, 640)  # panels are half as large, lines 3 pixels thick
+    target[0, 0, 300] = 1.0
+    shown = panels(comparison(target, target, target, size=(101, 201)), 640, 320)
+    assert yellow(shown[1]) == (3, 26 + 2, 100 - 3, 200 + 2)  # rows 0 to 51, columns 200 to 401
+    tiny = panels(comparison(target, target, target, size=(1, 1)), 640, 320)
+    assert yellow(tiny[1]) is not None
+
+
+def test_titles_say_where_only_if_they_have_room():
+    image = torch.rand(1, 64, 64)
+    without, bare = (comparison(image, image, image * 0.5, size=size) for size in (None, (3, 3)))
+    assert bare.shape == without.shape
+    (top, left), *_ = corners(without)
+    titles = (bare != without)[:, :top].any(dim=0)
+    assert titles[:, left : left + 256].any()
+    many = image.expand(5, -1, -1)
+    titles = [comparison(image, many, many, size=size)[:, :top, GAP + 258 :] for size in (None, (3, 3))]
+    assert torch.equal(*titles)  # "target, 1 of 5 channels" is as long as its panel
+
+
+def test_no_size_no_box_and_nothing_finite_neither():
+    image = torch.rand(1, 17, 23)
+    assert all(yellow(panel) is None for panel in panels(comparison(image, image, image), 204, 276))
+    shown = panels(comparison(image, image, image * math.nan, size=(3, 3)), 204, 276)
+    assert [yellow(panel) is None for panel in shown] == [False, False, True, True]
+    image[0, 5, 5], image[0, 7, 9] = math.nan, 2.0
+    top, _, left, _ = yellow(panels(comparison(image, image, image, size=(1, 1)), 204, 276)[1])
+    assert (top, left) == (7 * 12 - 2, 9 * 12 - 2)
+    with pytest.raises(ConvexpError, match=r"size=\(3, 0\) must be the height and width of a template, both at least"):
+        comparison(image, image, image, size=(3, 0))

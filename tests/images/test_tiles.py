@@ -6,7 +6,15 @@ import torch
 from convexp.errors import ConvexpError
 from convexp.images.colours import BLUE, NOT_FINITE, RED
 from convexp.images.layout import FRAME
-from convexp.images.tiles import GAP, MARGIN, KernelComparison, feature_tiles, kernel_sheet, kernel_tiles
+from convexp.images.tiles import (
+    GAP,
+    MARGIN,
+    KernelComparison,
+    feature_tiles,
+    kernel_sheet,
+    kernel_tiles,
+    kernels_beside,
+)
 
 
 def at(picture, top, left):
@@ -225,6 +233,31 @@ def test_a_comparison_leaves_out_as_many_kernels_as_tiles_do():
     assert cut.shape[1] > whole.shape[1]  # two lines more, which say so
 
 
+def test_kernels_beside_each_other_have_one_scale():
+    weight = torch.ones(1, 1, 24, 24)
+    picture = kernels_beside({"learned": 0.5 * weight, "true": -weight.double(), "none": 0 * weight})
+    assert picture.dtype == torch.uint8
+    half = tuple(round(255 - (255 - level) / 2) for level in RED)
+    assert [at(panel, 1, 1) for panel in panels(picture)] == [half, BLUE, (255, 255, 255)]
+    assert all(tuple(panel.shape[1:]) == (480, 480) for panel in panels(picture))
+    small = kernels_beside({"none": 0 * weight, "learned": 0.01 * weight})
+    assert [at(panel, 1, 1) for panel in panels(small)] == [(255, 255, 255), RED]  # ±0.01, not ±1 because of the zeros
+
+
+def test_kernels_stand_in_the_direction_that_is_less_of_a_strip():
+    square, strip = (
+        kernels_beside({"learned": torch.randn(s), "true": torch.randn(s)}) for s in [(1, 1, 9, 9), (1, 3, 9, 9)]
+    )
+    assert square.shape[2] > 1.4 * square.shape[1]
+    assert 0.7 < strip.shape[2] / strip.shape[1] < 1.4
+    assert len(panels(strip)) == 6
+    alone = kernels_beside({"true": torch.randn(3, 3, 24, 24)})
+    assert 480 < alone.shape[2] < 520
+    for picture in (square, strip, alone):
+        for edge in (picture[:, :MARGIN], picture[:, -MARGIN:], picture[:, :, :MARGIN], picture[:, :, -MARGIN:]):
+            assert (edge == 255).all()
+
+
 def test_each_feature_map_has_its_own_scale():
     features = torch.stack([torch.full((16, 16), 0.01), torch.full((16, 16), -100.0)])
     picture = feature_tiles(features)
@@ -286,6 +319,10 @@ def test_wrong_arguments_are_named():
         ConvexpError, match=r"truth \(1, 1, 3, 3\) and optimal \(1, 3, 3, 3\) must have as many outputs"
     ):
         kernel_comparison(three, three, truth=one)
+    with pytest.raises(ConvexpError, match="kernels_beside: there is no kernel to show; pass at least one by its name"):
+        kernels_beside({})
+    with pytest.raises(ConvexpError, match=r"kernels_beside: true: weight has shape \(3, 3\); pass \(outputs"):
+        kernels_beside({"learned": one, "true": one[0, 0]})
     with pytest.raises(ConvexpError, match="there is no layer to show"):
         kernel_sheet({})
     with pytest.raises(ConvexpError, match=r"features have shape \(1, 4, 5, 5\); pass one image's, \(C, H, W\)"):

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from convexp.errors import ConvexpError
-from convexp.images import photograph, to_gray
+from convexp.images import common_center, photograph, to_gray
 from convexp.models import Stack
-from convexp.models.initialisation import contrast, lsuv
+from convexp.models.initialisation import contrast, handmade, lsuv
+from convexp.operators import gradients, kernels
 
 BLOCKS = {"edges": ["2@2x2", "100@1x1", "1@1x1"], "blur": ["4@3x3", "4@3x3", "out@3x3"]}
 
@@ -147,3 +148,52 @@ def test_a_start_depends_on_the_seed_alone():
 def test_contrast_needs_a_plain_chain(model: nn.Module):
     with pytest.raises(ConvexpError, match="initialisation=contrast needs a chain of three or more convolutions"):
         contrast(model, torch.rand(1, 1, 17, 23), torch.rand(1, 1, 17, 23))
+
+
+def test_handmade_kernels_are_the_operator():
+    image = torch.rand(2, 3, 17, 23)
+    layer = nn.Conv2d(3, 2, 3)
+    handmade(layer, [kernels.sobel_x(), kernels.sobel_y()])
+    torch.testing.assert_close(layer(image).detach(), gradients(image, "sobel"))
+
+
+@pytest.mark.parametrize("size", [(2, 2), (3, 3), (4, 5), (6, 7)])
+def test_a_small_handmade_kernel_stands_where_the_common_centre_is(size):
+    image = torch.rand(1, 1, 17, 23)
+    layer = nn.Conv2d(1, 1, size)
+    handmade(layer, [kernels.vertical_edge()])
+    output, target = common_center(layer(image).detach(), gradients(image, "edges")[:, :1])
+    torch.testing.assert_close(output, target)
+
+
+def test_only_the_first_convolution_is_handmade():
+    model = nn.Sequential(nn.ReLU(), nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3))
+    before = model[2].weight.clone()
+    handmade(model, [kernels.laplacian()])
+    assert model[1].weight[0, 0].equal(kernels.laplacian())
+    assert model[2].weight.equal(before)
+    lsuv(model, torch.rand(1, 1, 17, 23), skip=1)
+    assert model[1].weight[0, 0].equal(kernels.laplacian())
+    assert not model[2].weight.equal(before)
+
+
+@pytest.mark.parametrize(
+    ("model", "names", "message"),
+    [
+        (
+            nn.ReLU(),
+            ["sobel_x"],
+            r"^initialisation=\[…\] sets the kernels of the first convolution, and the model ",
+        ),
+        (
+            nn.Conv2d(1, 2, 3),
+            ["sobel_x"],
+            r"^initialisation has 1 kernel, the first convolution 2 outputs: name ",
+        ),
+        (nn.Conv2d(1, 1, 3), ["sobel_x"] * 2, r"^initialisation has 2 kernels, the first convolution 1 output: name "),
+        (nn.Conv2d(1, 1, (3, 2)), ["sobel_x"], r"^initialisation: a 3×3 kernel does not fit into the first .*, 3×2$"),
+    ],
+)
+def test_handmade_kernels_that_do_not_fit(model, names, message):
+    with pytest.raises(ConvexpError, match=message):
+        handmade(model, [kernels.FIXED[name]() for name in names])

@@ -121,16 +121,23 @@ def write_image(image: Tensor, path: str | Path) -> None:
     path = _expand(path)
     if path.suffix.lower() not in _WRITE_FORMATS:
         raise ConvexpError(f"cannot write {path}: the suffix must be .png, .jpg or .jpeg")
-    encoded = encode(_to_bytes(image, path), _WRITE_FORMATS[path.suffix.lower()])
-    try:
-        unfinished = path.with_name(f".{uuid.uuid4().hex}.tmp")
-        try:
-            unfinished.write_bytes(encoded)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConvexpError(f"cannot write {path}: {_reason(error)}") from error
+    _write_whole(encode(_to_bytes(image, path), _WRITE_FORMATS[path.suffix.lower()]), path)
+
+
+def write_array(values: Tensor, path: str | Path) -> None:
+    """Write values as a NumPy array, whole or not at all, as `read_image` reads them.
+
+    Args:
+        values: (C, H, W) of any range; the file holds (H, W) float32 if C = 1, else (H, W, C).
+        path: where to, ending in `.npy`.
+
+    Raises:
+        ConvexpError: the file cannot be written.
+    """
+    values_HWC = values.detach().cpu().float().permute(1, 2, 0).contiguous().numpy()
+    encoded = io.BytesIO()
+    np.save(encoded, values_HWC[..., 0] if values_HWC.shape[2] == 1 else values_HWC)
+    _write_whole(encoded.getvalue(), _expand(path))
 
 
 def encode(image: Tensor, kind: Literal["PNG", "JPEG"]) -> bytes:
@@ -147,6 +154,18 @@ def encode(image: Tensor, kind: Literal["PNG", "JPEG"]) -> bytes:
     # keeps its own colour: thin coloured lines would suffer.
     picture.save(encoded, kind, quality=95, subsampling=0, compress_level=1)
     return encoded.getvalue()
+
+
+def _write_whole(content: bytes, path: Path) -> None:
+    try:
+        unfinished = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        try:
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConvexpError(f"cannot write {path}: {_reason(error)}") from error
 
 
 def _expand(path: str | Path) -> Path:

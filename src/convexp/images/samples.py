@@ -53,3 +53,21 @@ def photograph(name: str) -> Tensor:
         raise ConvexpError(f"there is no photograph {name!r}{hint}; choose from {', '.join(names)}")
     file = resources.files("skimage") / "data" / _FILES.get(name, f"{name}.png")
     return read_image(Path(str(file)))
+
+
+def find_photograph(source: str) -> Tensor:
+    """Read an image file or, where there is no such file, a photograph of that name.
+
+    Args:
+        source: A path, or one of `TRAINING` and `VALIDATION`.
+
+    Raises:
+        ConvexpError: If it is neither, or the file cannot be read.
+
+    Example:
+        >>> find_photograph("coins").shape
+        torch.Size([1, 303, 384])
+    """
+    if source in TRAINING + VALIDATION and not Path(source).exists():
+        return photograph(source)
+    return read_image(source)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from convexp.errors import ConvexpError
@@ -77,6 +78,37 @@ def kernel_sheet(weights: Mapping[str, Tensor]) -> Tensor:
         _check(weight, f"kernel_sheet: {name}")
     layers = [_kernels(weight, name) for name, weight in weights.items()]
     return with_margin(grid(layers, columns=math.ceil(math.sqrt(len(layers))), gap=2 * MARGIN), MARGIN)
+
+
+def kernels_beside(kernels: Mapping[str, Tensor]) -> Tensor:
+    """Show some kernels, each as by `kernel_tiles` and all on one scale, for example learned ones and the true ones.
+
+    They stand beside each other, or below each other where that is less of a strip.
+
+    Args:
+        kernels: Name → (outputs, inputs, height, width).
+
+    Returns:
+        (3, height, width) uint8.
+
+    Raises:
+        ConvexpError: If there is none, or one has not four dimensions or holds nothing.
+
+    >>> import torch
+    >>> picture = kernels_beside({"learned": torch.randn(1, 1, 24, 24), "true": torch.randn(1, 1, 24, 24)})
+    >>> picture.shape[2] > 1.5 * picture.shape[1]
+    True
+    """
+    if not kernels:
+        raise ConvexpError("kernels_beside: there is no kernel to show; pass at least one by its name")
+    for name, weight in kernels.items():
+        _check(weight, f"kernels_beside: {name}")
+    limit = magnitude(torch.cat([plain(weight).flatten() for weight in kernels.values()]))
+    across = beside(
+        [_kernels(weight, name, limit=limit, text=LARGE_TEXT) for name, weight in kernels.items()], gap=2 * MARGIN
+    )
+    down = below([_kernels(weight, name, limit=limit) for name, weight in kernels.items()], gap=2 * MARGIN)
+    return with_margin(min(across, down, key=lambda picture: max(picture.shape)), MARGIN)
 
 
 class KernelComparison:

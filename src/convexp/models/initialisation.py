@@ -1,5 +1,7 @@
 """How a chain of convolutions starts: from the data that it will see."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,7 +11,42 @@ from convexp.images.alignment import center_crop, common_center
 
 
 @torch.no_grad()
-def lsuv(model: nn.Module, images: Tensor) -> None:
+def handmade(model: nn.Module, kernels: Sequence[Tensor]) -> None:
+    """Gives the first convolution kernels, one for each output, that are the same for every input channel.
+
+    A convolution alone is then the operator of these kernels.
+
+    Args:
+        model: Its first convolution is the one that is registered first.
+        kernels: (kh, kw) each; a smaller one stands in the middle of the convolution's, as common centres do.
+
+    Raises:
+        ConvexpError: If there is no convolution, it has not as many outputs, or is too small.
+    """
+    layer = next(iter(_convolutions(model)), None)
+    if layer is None:
+        raise ConvexpError("initialisation=[…] sets the kernels of the first convolution, and the model has none")
+    if len(kernels) != layer.out_channels:
+        raise ConvexpError(
+            f"initialisation has {len(kernels)} kernel{'s' * (len(kernels) != 1)}, the first convolution "
+            f"{layer.out_channels} output{'s' * (layer.out_channels != 1)}: name as many, as [sobel_x,sobel_y]"
+        )
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    height, width = layer.weight.shape[-2:]
+    for output, kernel in enumerate(kernels):
+        rows, columns = kernel.shape
+        if rows > height or columns > width:
+            raise ConvexpError(
+                f"initialisation: a {rows}×{columns} kernel does not fit into the first convolution's, {height}×{width}"
+            )
+        top, left = (height - rows) // 2, (width - columns) // 2
+        layer.weight[output, :, top : top + rows, left : left + columns] = kernel.to(layer.weight)
+
+
+@torch.no_grad()
+def lsuv(model: nn.Module, images: Tensor, *, skip: int = 0) -> None:
     """Layer-sequential unit variance: orthogonal weights, scaled to unit variance of each convolution's output.
 
     Mishkin and Matas, All you need is a good init, arXiv:1511.06422. No biases.
@@ -17,8 +54,9 @@ def lsuv(model: nn.Module, images: Tensor) -> None:
     Args:
         model: A chain of convolutions in the order of their registration, with anything between them.
         images: (B, C, H, W), as the model gets them.
+        skip: So many convolutions stay as they are.
     """
-    for layer in _convolutions(model):
+    for layer in _convolutions(model)[skip:]:
         nn.init.orthogonal_(layer.weight)
         _set_output(layer, _input_of(layer, model, images))
 
