@@ -191,7 +191,7 @@ def test_the_title_says_where_the_template_begins_in_the_whole_input(size):
     (_, left), (_, right), *_ = corners(picture)
     width = right - left - left  # of a panel; beside it stands a gap as wide as the margin
     for column, name in [(left, "input"), (right, "target")]:
-        title = line(f"{name} best at (6, 10)", size=width // 14)
+        title = line(f"{name}, best at (6, 10)", size=width // 14)
         assert torch.equal(picture[:, left:, column:][:, : title.shape[1], : title.shape[2]], title)
 
 

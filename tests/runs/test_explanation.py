@@ -1,7 +1,7 @@
 import errno
 
 import pytest
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -64,3 +64,21 @@ def test_a_defect_keeps_its_kind():
     error = KeyError("max_steps")
     assert not mendable(error)
     assert explain(error, []) == "KeyError: 'max_steps'"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("dog", "difference_of_gaussians"),  # its initials
+        ("log", "laplacian_of_gaussian"),  # and not closing, whose letters are more alike
+        ("gaussian", "laplacian_of_gaussian"),
+        ("sobell", "sobel"),
+        ("edge", "edges"),
+        ("qqq", None),
+    ],
+)
+def test_the_nearest_choice_is_suggested(typed, meant):
+    options = ["closing", "difference_of_gaussians", "edges", "laplacian_of_gaussian", "sobel"]
+    error = MissingConfigException("not found", f"target/{typed}", options)
+    suggestion = f"; did you mean {meant}?" if meant else ""
+    assert explain(error, []) == f"target={typed}: no such choice{suggestion}; there are {', '.join(options)}"

@@ -55,3 +55,55 @@ def test_the_network_runs_in_channels_last(gray):
     first.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     task.model(data.batches(start=0).batch(0)[0].input)
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_run_starts_from_kernels_by_name():
+    config, data = prepared("model=single", "target=gradients", "initialisation=[sobel_x,sobel_y]")
+    task, _ = make_task(config, data)
+    image, target = next(iter(data.val_pairs.values()))
+    torch.testing.assert_close(task.model(image).detach(), target)
+
+
+def test_a_deep_run_starts_from_kernels_and_goes_on_with_lsuv():
+    config, data = prepared("model=deep", "data.crop_size=30", "initialisation=[vertical_edge,horizontal_edge]")
+    task, _ = make_task(config, data)
+    first, second, *_ = (module for module in task.model.modules() if isinstance(module, nn.Conv2d))
+    assert first.weight[0, 0].tolist() == [[-1, 1], [-1, 1]]
+    assert first.weight[1, 0].tolist() == [[-1, -1], [1, 1]]
+    seen = []
+    second.register_forward_hook(lambda _module, _inputs, output: seen.append(output.detach().clone()))
+    task.model(next(iter(data.train_pairs.values())).input)
+    assert seen[0].var(dim=(0, 2, 3)).mean().item() == pytest.approx(1, rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (
+            "sobelx",
+            r"^initialisation=sobelx: no such start; did you mean sobel_x\?; there are lsuv, contrast, null, and",
+        ),
+        ("[sobel_x,nope]", r"^initialisation=nope: no such start; there are lsuv, contrast, null, and the kernels id"),
+        ("lsuvv", r"^initialisation=lsuvv: no such start; did you mean lsuv\?"),
+    ],
+)
+def test_an_unknown_start(typed, message):
+    config, data = prepared("model=single", "target=gradients", f"initialisation={typed}")
+    with pytest.raises(ConvexpError, match=message):
+        make_task(config, data)
+
+
+def test_a_template_is_cut_from_the_first_training_image():
+    snowman = ["data.height=60", "data.width=70", "data.snowman=[11,23]", "target.method=normalised"]
+    _, data = prepared(*snowman, "target=template", "target.patch=[11,44,23,59]", "model=single")
+    target = next(iter(data.train_pairs.values())).target
+    assert divmod(int(target.argmax()), target.shape[-1]) == (11, 23)
+    assert target.max().item() == pytest.approx(1)
+    places = [divmod(int(pair.target.argmax()), pair.target.shape[-1]) for pair in data.val_pairs.values()]
+    assert len({(11, 23), *places}) == 3  # elsewhere, but found as well
+    assert all(pair.target.max().item() == pytest.approx(1) for pair in data.val_pairs.values())
+
+
+def test_a_patch_outside_the_image_is_refused():
+    with pytest.raises(ConvexpError, match=r"patch=\[11, 44, 23, 59\] .* is not inside the image, which is 37x41"):
+        prepared("target=template", "target.patch=[11,44,23,59]")

@@ -100,7 +100,7 @@ class Comparison:
         # As the offset of `center_crop`: the box of a valid response begins at its row and column in the whole input.
         height, width = self.size
         top, left = row - (height - 1) // 2, column - (width - 1) // 2
-        return (top, top + height, left, left + width), f" best at ({top + self.cut[0]}, {left + self.cut[1]})"
+        return (top, top + height, left, left + width), f", best at ({top + self.cut[0]}, {left + self.cut[1]})"
 
 
 def comparison(

@@ -11,6 +11,7 @@ from convexp.exact.strips import geometry
 from convexp.exact.yardstick import best_linear_filter
 from convexp.models import receptive_field
 from convexp.operators.response import support
+from convexp.operators.verdict import Verdict
 from convexp.runs.objective import Objective
 from convexp.training.data import ImageData
 from convexp.training.metrics import whole_image_metrics
@@ -18,6 +19,17 @@ from convexp.training.quadratic import Quadratic
 
 NEAR = 0.01  # a loss is called close to the optimum if it is no more than this fraction above it
 ROUNDING = 1e-12  # of the target's mean square: what single precision leaves of a perfect fit
+
+
+def demands(target: str, found: Verdict | None, model: nn.Module) -> str | None:
+    """What it takes to imitate the target, and whether the model sees as much."""
+    if found is None:
+        return None
+    words = f"  target {target}: {found}"
+    field = receptive_field(model)
+    if found.size and any(seen < needed for seen, needed in zip(field, found.size, strict=True)):
+        words += f"; this model sees {'×'.join(map(str, field))}"
+    return words
 
 
 def opening(objective: Objective) -> str | None:

@@ -59,6 +59,14 @@ def list_of(rule: Rule) -> Rule:
     )
 
 
+def _is_table(value: object) -> bool:
+    rows = cast("list[object]", value) if isinstance(value, list) else []
+    lengths = {len(cast("list[object]", row)) if isinstance(row, list) else 0 for row in rows}
+    return len(lengths) == 1 and 0 not in lengths and all(list_of(number()).accepts(row) for row in rows)
+
+
+TABLE = Rule("rows of equally many numbers, as [[0,1],[1,0]],", _is_table)
+WHOLE = Rule("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool))
 BOOLEAN = Rule("true or false", lambda value: isinstance(value, bool))
 TEXT = Rule("text", lambda value: isinstance(value, str) and value != "")
 NULL = Rule("null", lambda value: value is None)
@@ -80,12 +88,34 @@ RULES: Mapping[str, Rule] = {
     "width": COUNT,
     "crop_size": COUNT | NULL,
     "batch_size": COUNT | NULL,
+    "snowman": list_of(integer(at_least=0)) | NULL,
     # target and model
     "kernel_size": COUNT | list_of(COUNT),
     "sigma": POSITIVE,
     "amount": number(),
     "border": BORDER | NULL,
-    "kernels": choice("sobel", "edges"),
+    "channels": choice("each", "sum", "mean"),
+    "kernel": TABLE | TEXT,
+    "kernels": choice("sobel", "scharr", "prewitt", "edges"),
+    "right": WHOLE,
+    "down": WHOLE,
+    "times": COUNT,
+    "angle": number(),
+    "phase": number(),
+    "wavelength": POSITIVE,
+    "aspect": POSITIVE,
+    "ratio": number(above=1),
+    "norm": choice(1, 2),
+    "matrix": TABLE | TEXT,
+    "exponent": POSITIVE,
+    "sigma_color": POSITIVE,
+    "sigma_space": POSITIVE,
+    "eps": NOT_NEGATIVE,
+    "low": NOT_NEGATIVE,
+    "high": NOT_NEGATIVE,
+    "hysteresis": integer(at_least=0) | NULL,
+    "patch": list_of(integer(at_least=0)),
+    "method": choice("plain", "zero_mean", "normalised"),
     "padding": integer(at_least=0) | choice("valid", "same"),
     "bias": BOOLEAN,
     "inplace": BOOLEAN,
@@ -121,7 +151,7 @@ RULES: Mapping[str, Rule] = {
     # the run
     "seed": integer(at_least=0, at_most=2**32 - 1),
     "standardise": BOOLEAN,
-    "initialisation": choice("lsuv", "contrast") | NULL,
+    "initialisation": TEXT | list_of(TEXT) | NULL,
     "objective": choice("auto", "statistics", "pixels"),
     "compile": BOOLEAN,
     "checkpoint_every": COUNT,

@@ -17,6 +17,7 @@ from convexp.errors import ConvexpError
 from convexp.images.tiles import KernelComparison
 from convexp.models.blocks import kernels
 from convexp.operators.response import impulse_response
+from convexp.operators.verdict import Verdict, verdict
 from convexp.runs import advice, report
 from convexp.runs.construction import untrusted
 from convexp.runs.events import Events
@@ -135,6 +136,7 @@ def _train(
     data: ImageData,
 ) -> dict[str, Any]:
     every, quadratic = config["trainer"]["log_every_n_steps"], objective.quadratic
+    found = verdict(data.operator, next(iter(data.train_pairs.values())).input.shape[1])
     checkpoints = Checkpoints(folder.checkpoints, every=config["checkpoint_every"])
     interruption = Interruption(checkpoints)
     curves = Curves(every=every)
@@ -147,7 +149,9 @@ def _train(
         truth = None if response is None else quadratic.of_own_channels(response.kernel)
         beside = KernelComparison(quadratic.kernels()[1], truth=truth)
         draw_kernels = partial(_beside_the_optimum, quadratic, beside)
-    pictures = Pictures(data.val_pairs, max_steps=trainer.max_steps, draw_kernels=draw_kernels)
+    pictures = Pictures(
+        data.val_pairs, max_steps=trainer.max_steps, draw_kernels=draw_kernels, template=data.template_size
+    )
     watchers += [pictures, checkpoints, interruption, Progress()]
     trainer.callbacks += watchers  # pyright: ignore[reportAttributeAccessIssue]  # a list that Lightning leaves untyped
     source: L.LightningDataModule = data
@@ -168,14 +172,14 @@ def _train(
     events.open()
     metrics: dict[str, Any] = {}
     if trainer.is_global_zero:
-        _announce(objective, rate)
+        _announce(config, task.model, found, objective, rate)
     try:
         with interruption:
             trainer.fit(task, datamodule=source, ckpt_path=resuming, weights_only=True)
             if task.measured_at != trainer.global_step:
                 trainer.validate(task, datamodule=source, verbose=False)
             if trainer.is_global_zero:
-                metrics = _finish(config, folder, trainer, task, objective, data, curves, checkpoints, rate)
+                metrics = _finish(config, folder, trainer, task, found, objective, data, curves, checkpoints, rate)
     except Stop as stop:
         if not trainer.is_global_zero:  # one of the processes speaks
             sys.exit(_SIGNALLED + stop.number)
@@ -188,7 +192,13 @@ def _train(
     return metrics
 
 
-def _announce(objective: Objective, rate: float | None) -> None:
+def _announce(
+    config: Mapping[str, Any], model: nn.Module, found: Verdict | None, objective: Objective, rate: float | None
+) -> None:
+    target = config["choices"].get("target") or "operator"
+    if words := advice.demands(target, found, model):
+        hopeless = found is not None and found.kind == "global"
+        print(f"WARNING:{words[1:]}" if hopeless else words, file=sys.stderr if hopeless else sys.stdout)
     if words := advice.opening(objective):
         print(words)
     if objective.quadratic is not None and (danger := advice.too_fast(objective.quadratic, rate)):
@@ -213,6 +223,7 @@ def _finish(
     folder: RunFolder,
     trainer: L.Trainer,
     task: ImitationTask,
+    found: Verdict | None,
     objective: Objective,
     data: ImageData,
     curves: Curves,
@@ -223,7 +234,8 @@ def _finish(
     device = trainer.strategy.root_device
     model, pairs, quadratic = task.model.to(device), data.train_pairs.values(), objective.quadratic
     final = {"step": trainer.global_step, "train/mse": whole_image_metrics(model, pairs)["mse"], **task.val}
-    more: dict[str, Any] = {"objective": "statistics" if objective.on_statistics else "pixels"}
+    more: dict[str, Any] = {"target": None if found is None else found.facts()}
+    more["objective"] = "statistics" if objective.on_statistics else "pixels"
     if quadratic is None:
         more["best_linear_filter"] = advice.yardstick(model, data)
     else:
@@ -236,7 +248,7 @@ def _finish(
     facts = report.facts(model, config, steps=trainer.global_step, seconds=curves.seconds, device=str(device))
     metrics = {"final": final, "best": best, **more, **facts}
     least = None if quadratic is None or quadratic.optimum.perfect else quadratic.optimum.loss
-    report.save_pictures(folder, model, data.val_pairs, curves.steps, curves.losses, least)
+    report.save_pictures(folder, model, data.val_pairs, curves.steps, curves.losses, least, template=data.template_size)
     assert isinstance(trainer.logger, Events)
     trainer.logger.close()
     folder.write_metrics(metrics)

@@ -72,7 +72,11 @@ def _missing(path: str, options: Sequence[str]) -> str:
     typed = f"{group}={name}" if group else name
     if not options:
         return f"{typed}: there is no {path}.yaml in the configuration"
-    near = get_close_matches(name, options, n=1)
+    # An abbreviation, as dog for difference_of_gaussians, or a part, as gaussian, says more than its letters do.
+    meant = [
+        option for option in options if name in ("".join(word[0] for word in option.split("_")), *option.split("_"))
+    ]
+    near = meant or get_close_matches(name, options, n=1)
     return f"{typed}: no such choice{_did_you_mean(near)}; there are {', '.join(options)}"
 
 

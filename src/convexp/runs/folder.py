@@ -24,6 +24,7 @@ class RunFolder:
         self.config = self.path / "config.yaml"
         self.metrics = self.path / "metrics.json"
         self.checkpoints = self.path / "checkpoints"
+        self.inspection = self.path / "inspect"
 
     @classmethod
     def create(cls, path: Path) -> "RunFolder":
@@ -79,8 +80,15 @@ class RunFolder:
         Raises:
             ConvexpError: If they cannot be written; the run then counts as unfinished.
         """
-        text = json.dumps(_finite(metrics), indent=2, allow_nan=False) + "\n"
-        self._write(self.metrics, text, advice=f"free some space, then resume={self.path}")
+        self._write(self.metrics, _json(metrics), advice=f"free some space, then resume={self.path}")
+
+    def write_inspection(self, facts: Mapping[str, Any]) -> None:
+        """Writes what an inspection found, into its folder, which is there.
+
+        Raises:
+            ConvexpError: If it cannot be written.
+        """
+        self._write(self.inspection / "inspect.json", _json(facts), advice="free some space, then inspect again")
 
     def _write(self, path: Path, text: str, *, advice: str) -> None:
         partial = path.with_name(f"{path.name}.partial")
@@ -127,7 +135,13 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+def _json(facts: Mapping[str, Any]) -> str:
+    return json.dumps(_finite(facts), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _finite(entry) for key, entry in cast("Mapping[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in cast("list[Any]", value)]
     return None if isinstance(value, float) and not math.isfinite(value) else value

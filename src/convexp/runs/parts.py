@@ -1,21 +1,23 @@
 """The parts of a run, each made from the configuration: trainer, data, task."""
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from convexp.errors import ConvexpError
 from convexp.images.alignment import common_center
 from convexp.models import Standardised, receptive_field
-from convexp.models.initialisation import contrast, lsuv
+from convexp.models.initialisation import contrast, handmade, lsuv
 from convexp.models.standardised import mean_and_std
+from convexp.operators.kernels import FIXED
 from convexp.runs.construction import build, complete
 from convexp.runs.objective import Objective, choose_objective
 from convexp.training.data import ImageData
@@ -51,11 +53,17 @@ def make_trainer(config: Mapping[str, Any]) -> L.Trainer:
 
 def make_data(config: Mapping[str, Any]) -> ImageData:
     """Images and what the target makes of them."""
+    data = describe_data(config)
+    data.setup()
+    return data
+
+
+def describe_data(config: Mapping[str, Any]) -> ImageData:
+    """The images and the operator, before any image is read."""
     operator = build(config["target"], "target")
     data = complete(build(config["data"], "data"), "data", operator=operator, seed=config["seed"])
     if not isinstance(data, ImageData):
         raise ConvexpError(f"data={config['data']['_target_']} is no convexp.training.ImageData")
-    data.setup()
     return data
 
 
@@ -105,18 +113,31 @@ def make_task(config: Mapping[str, Any], data: ImageData) -> tuple[ImitationTask
     return task, objective
 
 
-def _initialise(model: nn.Module, method: str | None, data: ImageData) -> None:
+def _initialise(model: nn.Module, method: str | list[str] | None, data: ImageData) -> None:
     if method is None:
         return
+    if method not in ("lsuv", "contrast"):
+        handmade(model, [_kernel(name) for name in ([method] if isinstance(method, str) else method)])
     batches = data.batches(start=0)
     image, target = join_sizes(pair for step in range(4 if data.crop_size else 1) for pair in batches.batch(step))[0]
     inner = model
     if isinstance(model, Standardised):
         inner, image, target = model.model, model.standardised_input(image), model.standardised_target(target)
-    if method == "lsuv":
-        lsuv(inner, image)
-    else:
+    if method == "contrast":
         contrast(inner, image, target)
+    else:
+        lsuv(inner, image, skip=0 if method == "lsuv" else 1)
+
+
+def _kernel(name: str) -> Tensor:
+    if name not in FIXED:
+        near = get_close_matches(name, ("lsuv", "contrast", *FIXED), n=1)
+        suggestion = f"; did you mean {near[0]}?" if near else ""
+        raise ConvexpError(
+            f"initialisation={name}: no such start{suggestion}; there are lsuv, contrast, null, and the kernels "
+            f"{', '.join(FIXED)}"
+        )
+    return FIXED[name]()
 
 
 def check_fit(model: nn.Module, data: ImageData) -> None:

@@ -30,13 +30,18 @@ def save_pictures(
     steps: Sequence[int],
     losses: Sequence[float],
     optimum: float | None,
+    *,
+    template: tuple[int, int] | None = None,
 ) -> None:
-    """Writes `comparison.png` of the first image, `kernels.png` and `loss.png`, with the least loss if it is known."""
+    """Writes `comparison.png` of the first image, `kernels.png` and `loss.png`, with the least loss if it is known.
+
+    The best place of a template of the given size is marked.
+    """
     pair = next(iter(pairs.values()))
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     output, _ = feature_maps(model, pair.input.to(device))
     output, target = common_center(output.cpu(), pair.target)
-    write_image(comparison(pair.input[0], target[0], output[0]), folder.path / "comparison.png")
+    write_image(comparison(pair.input[0], target[0], output[0], size=template), folder.path / "comparison.png")
     if weights := kernels(model):
         write_image(kernel_sheet(weights), folder.path / "kernels.png")
     lines = {} if optimum is None else {"optimum": optimum}

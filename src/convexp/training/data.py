@@ -1,14 +1,17 @@
 """Where training images come from: photographs that are shipped, shapes that are drawn, files that a user names."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import lightning as L
+import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from convexp.errors import ConvexpError
 from convexp.images import conversion, generated, samples
 from convexp.images.files import find_images, read_image
+from convexp.operators.template import Template
 from convexp.training.pairs import Batches, Pair, make_pair
 
 Images = Mapping[str, Tensor]
@@ -55,14 +58,30 @@ class ImageData(L.LightningDataModule):
             ConvexpError: If an image cannot be read, is too small, or the operator cannot take it.
         """
         if not self.train_pairs:
+            self.cut_template()
             self.train_pairs = self._pairs(self.training_images())
             self.val_pairs = self._pairs(self.validation_images())
             self.batches(start=0)  # says now, not at the first step, that an image is too small
 
-    def _pairs(self, images: Images) -> dict[str, Pair]:
-        return {name: make_pair(name, self._prepared(image), self.operator) for name, image in images.items()}
+    def cut_template(self) -> None:
+        """Cuts the template, if the operator has one, from the first training image.
 
-    def _prepared(self, image: Tensor) -> Tensor:
+        Raises:
+            ConvexpError: If the image cannot be read, or the patch is not inside it.
+        """
+        if isinstance(self.operator, Template):
+            self.operator.cut(self.prepared(next(iter(self.training_images().values()))))
+
+    @property
+    def template_size(self) -> tuple[int, int] | None:
+        """Height and width of the operator's template, if it has one."""
+        return self.operator.size if isinstance(self.operator, Template) else None
+
+    def _pairs(self, images: Images) -> dict[str, Pair]:
+        return {name: make_pair(name, self.prepared(image), self.operator) for name, image in images.items()}
+
+    def prepared(self, image: Tensor) -> Tensor:
+        """An image (C, H, W) in the colours and the size that are trained on."""
         image = conversion.to_gray(image) if self.gray else conversion.to_colour(image)
         return conversion.resize(image, self.size) if self.size else image
 
@@ -128,23 +147,35 @@ class Shapes(ImageData):
     Args:
         height: Height of the image in pixels.
         width: Width of the image in pixels.
+        snowman: Top and left of a snowman in the training image, as `[210, 246]`, whom a template can be cut of; those
+            in the validation images stand elsewhere.
     """
 
     gray: bool = True
     height: int = 300
     width: int = 400
+    snowman: Sequence[int] | None = None
 
     def training_images(self) -> Images:
         """One picture of shapes, drawn from the seed."""
-        return {"shapes": generated.shapes(self.height, self.width, seed=self.seed)}
+        place = None
+        if self.snowman is not None:
+            if len(self.snowman) != 2:
+                raise ConvexpError(f"data.snowman={list(self.snowman)} must be top and left, as [210,246]")
+            place = (self.snowman[0], self.snowman[1])
+        return {"shapes": generated.shapes(self.height, self.width, seed=self.seed, snowman=place)}
 
     def validation_images(self) -> Images:
         """Two pictures drawn from seeds that no training uses."""
-        seeds = (2**32 + 2 * self.seed, 2**32 + 2 * self.seed + 1)
-        return {
-            f"shapes_{letter}": generated.shapes(self.height, self.width, seed=seed)
-            for letter, seed in zip("ab", seeds, strict=True)
-        }
+        return {f"shapes_{letter}": self._other(2**32 + 2 * self.seed + number) for number, letter in enumerate("ab")}
+
+    def _other(self, seed: int) -> Tensor:
+        place = None
+        if self.snowman is not None:
+            random, (height, width) = np.random.default_rng((seed, 1)), generated.SNOWMAN
+            down, right = random.integers([self.height - height, self.width - width], endpoint=True)
+            place = (int(down), int(right))
+        return generated.shapes(self.height, self.width, seed=seed, snowman=place)
 
 
 @dataclass(kw_only=True, eq=False)

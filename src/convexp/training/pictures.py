@@ -29,6 +29,7 @@ class Pictures(L.Callback):
         moments: How many moments there are at most, spread evenly over the logarithm of the steps.
         side: Of the shown centre, in pixels.
         draw_kernels: Makes the pictures of a model's kernels, by name.
+        template: Height and width of the template that is looked for, whose best place is marked then.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class Pictures(L.Callback):
         moments: int = 10,
         side: int = 256,
         draw_kernels: Callable[[nn.Module], Mapping[str, Tensor]] | None = None,
+        template: tuple[int, int] | None = None,
     ) -> None:
+        self.template = template
         self.draw_kernels = _kernel_tiles if draw_kernels is None else draw_kernels
         self.pairs = {name: _centre(pair, side) for name, pair in pairs.items()}
         self.moments = {0, *np.geomspace(1, max_steps, moments - 1).round().astype(int).tolist()}
@@ -63,12 +66,18 @@ class Pictures(L.Callback):
             return
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                shown = pictures(pl_module.model, self.pairs, draw_kernels=self.draw_kernels, drawn=self._drawn)
+                shown = pictures(
+                    pl_module.model,
+                    self.pairs,
+                    draw_kernels=self.draw_kernels,
+                    drawn=self._drawn,
+                    template=self.template,
+                )
                 for tag, picture in shown.items():
-                    _write(logger.experiment, tag, picture, trainer.global_step)
+                    write_picture(logger.experiment, tag, picture, trainer.global_step)
 
 
-def _write(writer: SummaryWriter, tag: str, picture: Tensor, step: int) -> None:
+def write_picture(writer: SummaryWriter, tag: str, picture: Tensor, step: int) -> None:
     """As `SummaryWriter.add_image`, which makes a PNG, four times as large and in ten times the time."""
     _, height, width = picture.shape
     image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encode(picture, "JPEG"))
@@ -88,6 +97,7 @@ def pictures(
     *,
     draw_kernels: Callable[[nn.Module], Mapping[str, Tensor]] | None = None,
     drawn: dict[str, Comparison] | None = None,
+    template: tuple[int, int] | None = None,
 ) -> dict[str, Tensor]:
     """All pictures of a model: comparisons on images, feature maps on the first of them, and the kernels.
 
@@ -98,6 +108,7 @@ def pictures(
         pairs: Images and their targets by name, each with B = 1.
         draw_kernels: Makes the pictures of its kernels, by name; the tiles of every convolution if None.
         drawn: Keeps what is the same at every moment.
+        template: Height and width of the template that is looked for, whose best place is marked then.
 
     Returns:
         (3, H, W) uint8 pictures by TensorBoard tag.
@@ -109,7 +120,7 @@ def pictures(
         output, maps = feature_maps(model, pair.input.to(device))
         output, target = common_center(output.cpu(), pair.target)
         if name not in drawn:
-            drawn[name] = Comparison(pair.input[0], target[0], error_limit=_deviation(target))
+            drawn[name] = Comparison(pair.input[0], target[0], error_limit=_deviation(target), size=template)
         shown[f"comparison/{name}"] = drawn[name].picture(output[0])
         if name == next(iter(pairs)):
             shown |= {f"features/{block}": feature_tiles(features[0]) for block, features in maps.items()}
