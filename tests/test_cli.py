@@ -398,12 +398,14 @@ def test_the_commands_are_listed(convexp_command, arguments):
     code, out = convexp_command(*arguments)
     assert code == 0
     assert out.startswith("usage: convexp COMMAND …\n")
-    assert "  train     learn an operator" in out
+    for command, what in (("train", "learn an operator"), ("filter", "see an operator"), ("inspect", "look inside a")):
+        assert f"  {command:10}{what}" in out
 
 
 @pytest.mark.parametrize(("typed", "suggestion"), [("trian", "; did you mean train?"), ("fly", "")])
 def test_an_unknown_command_is_one_line(convexp_command, typed, suggestion):
-    assert convexp_command(typed) == (f"convexp: {typed}: no such command{suggestion}; there are train", "")
+    line = f"convexp: {typed}: no such command{suggestion}; there are train, filter, inspect"
+    assert convexp_command(typed) == (line, "")
 
 
 def test_the_installed_command_is_the_same(tmp_path):

@@ -3,7 +3,11 @@
 import difflib
 import sys
 
-COMMANDS = {"train": "learn an operator: convexp train model=deep target=edges_blur; convexp train --help shows all"}
+COMMANDS = {
+    "train": "learn an operator: convexp train model=deep target=edges_blur; convexp train --help shows all",
+    "filter": "see an operator: convexp filter sobel photo.jpg edges.png; convexp filter --help shows more",
+    "inspect": "look inside a trained filter: convexp inspect outputs/edges_blur-deep/2026-11-22_09-30-00",
+}
 
 
 def main() -> None:
@@ -15,6 +19,14 @@ def main() -> None:
         # Lightning starts the further processes of trainer=ddp with this very command line.
         sys.argv = [training.__file__, *sys.argv[2:]]
         training.train()
+    elif command == "filter":
+        from convexp.runs.viewing import filter_image
+
+        filter_image(sys.argv[2:])
+    elif command == "inspect":
+        from convexp.analysis.command import inspect
+
+        inspect(sys.argv[2:])
     elif command in ("-h", "--help"):
         print("usage: convexp COMMAND …\n")
         print("\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items()))

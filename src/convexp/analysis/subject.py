@@ -1,0 +1,106 @@
+"""What is inspected: a run's model, its operator, and images that it was not trained on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from convexp.errors import ConvexpError
+from convexp.images.alignment import center_crop
+from convexp.images.samples import find_photograph
+from convexp.models import receptive_field
+from convexp.operators.response import Operator
+from convexp.runs.construction import require_trust
+from convexp.runs.filter import load_run, read_checkpoint
+from convexp.runs.folder import RunFolder
+from convexp.runs.parts import describe_data
+from convexp.training.pairs import Pair, make_pair
+
+MOST_PIXELS = 640  # a side; of larger images the centre is inspected: 100 feature maps of it take 160 MB
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run's model and operator, and images for both.
+
+    Args:
+        folder: The run's.
+        name: Of the target.
+        model: With the run's weights, on the CPU.
+        operator: What it imitates.
+        pairs: Images (1, C, H, W) and what the operator makes of them, by name.
+        step: Optimizer steps behind the weights.
+        checkpoint: Which weights, as `best`.
+    """
+
+    folder: RunFolder
+    name: str
+    model: nn.Module
+    operator: Operator
+    pairs: dict[str, Pair]
+    step: int
+    checkpoint: str
+
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        return next(iter(self.pairs.values())).input.shape[1]
+
+    @classmethod
+    def of_run(
+        cls,
+        run: str | Path,
+        image: str | None = None,
+        *,
+        checkpoint: Literal["best", "last"] = "best",
+        allow: Sequence[str] = (),
+    ) -> "Subject":
+        """Reads it from a run's folder.
+
+        Args:
+            run: The folder.
+            image: A file or the name of a photograph; None takes the run's validation images.
+            checkpoint: Which weights.
+            allow: Packages besides convexp, torch and kornia that it may build objects from.
+
+        Raises:
+            ConvexpError: If the folder is not a run's, an image cannot be read or is too small, or a class is not
+                allowed.
+        """
+        folder = RunFolder(run)
+        config = folder.read_config()
+        for part in ("model", "target", "data"):
+            if part not in config:
+                raise ConvexpError(f"{folder.config} is not the configuration of a run: it has no {part}")
+            require_trust(config[part], allow=allow)
+        model = load_run(run, checkpoint=checkpoint, allow=allow)
+        data = describe_data(config)
+        data.cut_template()
+        images = data.validation_images() if image is None else {Path(image).stem: find_photograph(image)}
+        pairs: dict[str, Pair] = {}
+        for name, whole in images.items():
+            prepared = data.prepared(whole)
+            height, width = (min(side, MOST_PIXELS) for side in prepared.shape[-2:])
+            centre = center_crop(prepared, height, width)
+            _check(model, name, centre[None])
+            pairs[name] = make_pair(name, centre, data.operator)
+        step = int(read_checkpoint(folder.checkpoint(checkpoint)).get("global_step", 0))
+        target = str(config["choices"].get("target") or "target")
+        return cls(folder, target, model, data.operator, pairs, step, checkpoint)
+
+
+def _check(model: nn.Module, name: str, image: Tensor) -> None:
+    field, sides = receptive_field(model), image.shape[-2:]
+    if any(side < seen for side, seen in zip(sides, field, strict=True)):
+        sizes = f"{name} is {sides[0]}×{sides[1]}, smaller than the model's receptive field of {field[0]}×{field[1]}"
+        raise ConvexpError(f"{sizes}; inspect a larger image")
+    try:
+        with torch.no_grad():
+            model(image)
+    except Exception as error:  # a user's model may raise anything
+        raise ConvexpError(
+            f"the model fails on {name}, {tuple(image.shape)}: {' '.join(str(error).split())}"
+        ) from error
