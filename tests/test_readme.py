@@ -12,9 +12,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_module
 
-from convexp.images.files import write_image
-from convexp.images.generated import shapes
+from convexp import cli
+from convexp.images import photograph, shapes, write_image
+from convexp.operators import Template
+from convexp.operators.verdict import verdict
+from convexp.runs.config import checked
+from convexp.runs.construction import build
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -83,6 +88,17 @@ def test_a_command_works(command, here, monkeypatch):
         case ["uv", "run", "train.py", *words] | ["python", "train.py", *words]:
             train([*words, *SMALL], monkeypatch)
             assert len(finished_runs(here) - before) == (4 if "-m" in words else 1)
+        case ["convexp", "filter", *_] as words:
+            monkeypatch.setattr(sys, "argv", words)
+            cli.main()
+            assert (here / words[4]).exists() or (here / "edges-2-magnitude.png").exists()
+        case ["convexp", "inspect", run] as words:
+            monkeypatch.setattr(sys, "argv", words)
+            cli.main()
+            assert (here / run / "inspect/inspect.json").exists()
+            shutil.rmtree(here / run / "inspect")  # what the run itself leaves is still to be looked at
+            (*_, events) = (here / run).glob("*.inspect")
+            events.unlink()
         case _:
             pytest.fail(f"README.md shows {command!r}, and no test knows how to run it")
 
@@ -158,8 +174,33 @@ def test_the_tests_run_as_the_readme_says():
     assert "step uv run pytest\n" in (ROOT / ".ci/run").read_text()
 
 
+WORDS = {"linear": "one kernel", "pointwise": "a small non-linearity", "local": "a local stack", "global": "global: "}
+OPERATORS = re.findall(r"^\| (`.*`) \| .* \| (.*) \|$", README.partition("## Operators")[2].partition("\n## ")[0], re.M)
+TAKES = {target: words for targets, words in OPERATORS for target in re.findall(r"`(\w+)`", targets)}
+MISSING = {"kernel": ["target.kernel=sobel_x"]}
+
+
+def test_every_operator_is_shown():
+    assert set(TAKES) == {path.stem for path in (ROOT / "configs/target").glob("*.yaml")}
+    assert f"another of [{len(TAKES)} operators](#operators)" in README
+
+
+@pytest.mark.parametrize("target", TAKES)
+def test_what_an_operator_takes_is_found_by_experiment(target):
+    with initialize_config_module("convexp.configs", version_base="1.3"):
+        config = checked(compose("train", [f"target={target}", *MISSING.get(target, [])]))
+    operator = build(config["target"], "target")
+    if isinstance(operator, Template):
+        operator.cut(photograph("chelsea"))
+    found = verdict(operator, in_channels=3)
+    assert TAKES[target].startswith(WORDS[found.kind])
+    assert found.mixes == ("mixes the colours" in TAKES[target])
+
+
 def test_every_choice_is_shown():
-    for group in (path for path in (ROOT / "configs").iterdir() if path.is_dir() and path.name != "hydra"):
+    for group in (
+        path for path in (ROOT / "configs").iterdir() if path.is_dir() and path.name not in ("hydra", "target")
+    ):
         if choices := {path.stem for path in group.glob("*.yaml")}:
             (row,) = re.findall(rf"^\| `{group.name}`.*?\|(.*)\|$", README, flags=re.MULTILINE)
             assert choices <= set(re.findall(r"`(\w+)`", row))
