@@ -1,6 +1,10 @@
+import os
 import socket
 
 import pytest
+
+# Tests run side by side: several threads each would wait for each other. Before torch is imported, also by commands.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 LOCAL = {"127.0.0.1", "::1", "localhost", ""}
 

@@ -289,10 +289,6 @@ def test_a_finished_run_is_never_overwritten(command, tmp_path):
             "trainer.accelerator=cpu trainer.devices=1 trainer.precision=32-true: Trainer.__init__()",
         ),
         (["data.crop_size=99", "data.batch_size=4"], "shapes is 37×41, smaller than data.crop_size=99; use smaller"),
-        (
-            ["data._target_=convexp.training.Files", "+data.train=cat.png", "~data.height", "~data.width"],
-            "cat.png does not exist",
-        ),
         (["outputs=blocked"], "blocked/highpass-single/"),
         (["outputs=blocked/deeper"], "blocked/deeper/highpass-single/"),
     ],
@@ -304,6 +300,12 @@ def test_what_only_the_parts_can_tell_is_one_line_too(command, tmp_path, argumen
     assert "\n" not in code
     assert (out, err) == ("", "")
     assert [path.name for path in tmp_path.iterdir()] == ["blocked"]
+
+
+def test_an_image_that_is_not_there_is_one_line(command, tmp_path):
+    code, out, _ = command("data=files", "data.train=cat.png", "trainer=cpu", "trainer.max_steps=2")
+    assert (code, out) == ("convexp: cat.png does not exist", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -252,7 +252,7 @@ def test_a_signal_before_the_first_step_ends_the_run_at_once(uninterrupted, tmp_
 def test_a_signal_while_the_end_is_measured_loses_nothing(uninterrupted, tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("convexp.runs.report.save_pictures", lambda *_: interrupt())
+        patch.setattr("convexp.runs.report.save_pictures", lambda *_, **__: interrupt())
         with pytest.raises(Interrupted, match=stopped_after(20)):
             run(configuration("crops"), folder.path)
     assert not folder.finished

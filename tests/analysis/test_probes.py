@@ -27,12 +27,11 @@ def by_hand():
     model = nn.Sequential(
         OrderedDict(
             edges=nn.Conv2d(1, 2, 2, bias=False),
-            turned=nn.Sequential(nn.Conv2d(2, 2, 1, bias=False), Magnitude()),
+            magnitude=Magnitude(),
             blur=nn.Conv2d(1, 1, 5),
         )
     ).requires_grad_(False)
     model.edges.weight[:, 0] = torch.stack([vertical_edge(), horizontal_edge()])
-    model.turned[0].weight[..., 0, 0] = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
     model.blur.weight[0, 0], model.blur.bias[0] = -2 * integer_gaussian(), 0.5
     return model
 
@@ -56,9 +55,9 @@ def table():
 
 
 def test_each_stage_is_in_the_layer_that_computes_it(table):
-    assert table.layers == ("input", "edges", "turned.0", "blur")
+    assert table.layers == ("input", "edges", "magnitude", "blur")
     assert table.stages == ("vertical_edge", "horizontal_edge", "magnitude", "blur_1", "blur_4")
-    first = [("edges", "vertical_edge"), ("edges", "horizontal_edge"), ("turned.0", "magnitude"), ("blur", "blur_1")]
+    first = [("edges", "vertical_edge"), ("edges", "horizontal_edge"), ("magnitude", "magnitude"), ("blur", "blur_1")]
     for layer, stage in first:
         row, column = table.layers.index(layer), table.stages.index(stage)
         assert table.r2[row, column] == pytest.approx(1, abs=1e-8)
@@ -73,7 +72,7 @@ def test_a_pixel_of_noise_tells_a_quarter_of_an_edge(table):
 
 def test_that_edges_are_found_first_can_be_read(table):
     assert summary(table).startswith(
-        "vertical_edge and horizontal_edge are in edges (R² 1.00, 1.00); magnitude appears in turned.0 (R² 1.00); "
+        "vertical_edge and horizontal_edge are in edges (R² 1.00, 1.00); magnitude appears in magnitude (R² 1.00); "
         "blur_1 appears in blur (R² 1.00); blur_4 is nowhere above R² 0."
     )
 

@@ -91,9 +91,9 @@ def test_a_padded_template_is_found_at_the_same_place(here, capsys):
 
 
 def test_a_photograph_by_name_and_a_target_of_ones_own(here, capsys):
-    (here / "mine.py").write_text("def darker(image):\n    return image / 2\n")
+    (here / "darkening.py").write_text("def darker(image):\n    return image / 2\n")
     (here / "my/target").mkdir(parents=True)
-    (here / "my/target/darker.yaml").write_text("_target_: mine.darker\n_partial_: true\n")
+    (here / "my/target/darker.yaml").write_text("_target_: darkening.darker\n_partial_: true\n")
     filter_image(["darker", "coins", "out.npy", "--config-dir", "my"])
     torch.testing.assert_close(torch.from_numpy(np.load("out.npy"))[None], photograph("coins") / 2)
 

@@ -203,7 +203,6 @@ def _window(
     except Exception:  # the corner may be too small
         return slice(0, sizes[0]), slice(0, sizes[1])
     lost = [corner.shape[dim] - output.shape[dim] for dim in (-2, -1)]
-    _check_place(place, [side - less for side, less in zip(sizes, lost, strict=True)])
     windows: list[slice] = []
     for side, position, less, (low, high) in zip(sizes, place, lost, reaches, strict=True):
         aligned = position + _offset(side, side - less)

@@ -1,4 +1,4 @@
-"""Makes the README's picture from a real run: python scripts/readme_picture.py [SEED] (about two minutes)."""
+"""Makes the README's pictures from a real run: python scripts/readme_pictures.py [SEED] (about two minutes)."""
 
 import sys
 import tempfile
@@ -11,11 +11,13 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
+from convexp.analysis.inspection import inspect_run
 from convexp.images.files import write_image
 from convexp.images.layout import below, beside, line, shrunk
 from convexp.runs.command import train
 
 PLACE = Path(__file__).with_name("readme.jpg")
+PROBES = Path(__file__).with_name("probes.png")
 TAG = "comparison/coffee"
 MOMENTS = (0, 5, 7, 9)  # of the ten that a run shows
 SIDE = 240
@@ -54,6 +56,7 @@ def main() -> None:
         train()
         (folder,) = Path(outputs).glob("edges_blur-deep/*")
         events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
+        write_image(inspect_run(folder).pictures["probes"], PROBES)
         write_image(strip({event.step: decoded(event.encoded_image_string) for event in events.Images(TAG)}), PLACE)
 
 
