@@ -305,8 +305,21 @@ def growth(rounds: int, quick: bool) -> None:
     print(f"\n31×31 kernel of three colours (2,883 unknowns, 66 MB of G): {time.perf_counter() - start:.2f} s")
 
 
+def inspection(rounds: int, quick: bool) -> None:
+    """What a look inside a deep run takes, imports and all."""
+    with tempfile.TemporaryDirectory() as place:
+        words = [*DEEP, "trainer.max_steps=2", f"outputs={place}"]
+        process("train.py", *words)
+        (run,) = Path(place).glob("*/*")
+        script = "from convexp.cli import main; main()"
+        seconds = sorted(process("-c", script, "inspect", str(run)) for _ in range(rounds))
+    sides = f"{median(seconds):.3g} s ({seconds[0]:.3g} to {seconds[-1]:.3g})"
+    print(f"\nconvexp inspect of a deep run: {sides}, wanted ≤ 30")
+
+
 MEASURES = {
-    measure.__name__: measure for measure in (first_notebook, second_notebook, lightning_share, start_up, growth)
+    measure.__name__: measure
+    for measure in (first_notebook, second_notebook, lightning_share, start_up, growth, inspection)
 }
 
 
