@@ -11,6 +11,7 @@ from convexp.analysis.command import inspect
 from convexp.analysis.inspection import inspect_run
 from convexp.errors import ConvexpError
 from convexp.images import read_image, shapes, write_image
+from convexp.models import Stack
 from convexp.operators import Magnitude
 from convexp.operators.kernels import horizontal_edge, integer_gaussian, vertical_edge
 
@@ -236,3 +237,18 @@ def test_what_can_be_mended_is_one_line(perfect, arguments, message):
     with pytest.raises(SystemExit) as stopped:
         inspect([word.replace("RUN", str(perfect)) for word in arguments])
     assert stopped.value.code.startswith(message.replace("RUN", str(perfect)))
+
+
+def test_a_layer_s_name_leads_nowhere_else(make_run, tmp_path):
+    config = {
+        "_target_": "convexp.models.Stack",
+        "in_channels": 1,
+        "out_channels": 1,
+        "blocks": {"/escaped": ["1@3x3"]},
+        "activation": {"_target_": "torch.nn.ELU"},
+    }
+    model = Stack(1, 1, blocks=config["blocks"], activation=nn.ELU())
+    run = make_run(model, config, "target=laplacian")
+    inspect_run(run)
+    assert [path.name for path in run.glob("inspect/layers/*")] == ["01--escaped.0.png"]
+    assert not list(tmp_path.rglob("escaped*"))

@@ -147,3 +147,11 @@ def test_what_can_be_mended_is_one_line(here, arguments, line):
 def test_what_is_missing_is_said(arguments, capsys):
     assert refusal(*arguments) == 2
     assert "usage: convexp filter TARGET [IMAGE OUT] [KEY=VALUE …]" in capsys.readouterr().err
+
+
+def test_a_stage_s_name_leads_nowhere_else(here):
+    (here / "my/target").mkdir(parents=True)
+    stage = "_target_: convexp.operators.Blur"
+    (here / "my/target/odd.yaml").write_text(f"_target_: convexp.operators.Pipeline\nstages:\n  ../../x: {{{stage}}}\n")
+    filter_image(["odd", "cat.png", "out.png", "--stages", "--config-dir", "my"])
+    assert (here / "out-1-..-..-x.png").exists()

@@ -14,6 +14,7 @@ from convexp.images.heat_map import heat_map
 from convexp.images.tiles import feature_tiles
 from convexp.operators import Gradients, Pipeline
 from convexp.operators.linear import GRADIENTS
+from convexp.runs.folder import slug
 
 MOST_CHANNELS = 8  # of a stage, that are probed for
 
@@ -33,7 +34,7 @@ def representations(subject: Subject) -> Findings:
             said = _constants(name, values, features.shape[1])
             found.lines.append(said)
             caption = f"{name}, {len(values)} constant"
-        found.pictures[f"layers/{number:02}-{name}"] = feature_tiles(features[0], caption=caption)
+        found.pictures[f"layers/{number:02}-{slug(name)}"] = feature_tiles(features[0], caption=caption)
     return found + _probed(subject, images, made)
 
 

@@ -1,7 +1,6 @@
 """`train`: Hydra composes a configuration and a run begins; what is heavy is imported after all checks."""
 
 import os
-import re
 import signal
 import sys
 from datetime import datetime
@@ -16,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from convexp.errors import ConvexpError
 from convexp.runs.config import GROUPS, checked
 from convexp.runs.explanation import explain, mendable
-from convexp.runs.folder import RunFolder
+from convexp.runs.folder import RunFolder, slug
 
 _WANTS_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -70,7 +69,7 @@ def _begin(config: DictConfig, job: DictConfig, overrides: list[str]) -> None:
     choices = plain["choices"] = {group: chosen.get(group) for group in (*GROUPS, "experiment")}
     if sweeping:
         varied = [override for override in overrides if override not in sys.argv]
-        place = Path(job.sweep.dir, _slug(",".join(varied)))
+        place = Path(job.sweep.dir, slug(",".join(varied)))
     else:
         place = Path(plain["outputs"], f"{choices['target']}-{choices['model']}", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
 
@@ -102,15 +101,6 @@ def _require_single_command(trainer: dict[str, Any]) -> None:
             f"trainer.strategy={strategy} with trainer.devices={devices} under -m: its processes would each start a "
             "sweep of their own; use trainer.strategy=ddp_spawn"
         )
-
-
-def _slug(text: str) -> str:
-    """A readable folder name of at most 100 characters.
-
-    >>> _slug("model=deep,data.train=/home/a b/*.png")
-    'model=deep,data.train=-home-a-b-.png'
-    """
-    return re.sub(r"[^\w=.,+-]+", "-", text)[:100] or "default"
 
 
 if __name__ == "__main__":  # how Lightning starts the further processes of trainer=ddp

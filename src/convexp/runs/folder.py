@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -124,6 +125,15 @@ class RunFolder:
     def checkpoint(self, name: Literal["best", "last"]) -> Path:
         """The path of a checkpoint, which need not exist."""
         return self.checkpoints / f"{name}.ckpt"
+
+
+def slug(text: str) -> str:
+    """A readable name of at most 100 characters for a file or folder: one that leads nowhere else.
+
+    >>> slug("model=deep,data.train=/home/a b/*.png"), slug("../../x")
+    ('model=deep,data.train=-home-a-b-.png', '..-..-x')
+    """
+    return re.sub(r"[^\w=.,+-]+", "-", text)[:100] or "default"
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -19,6 +19,7 @@ from convexp.operators.response import impulse_response
 from convexp.operators.template import Template, best_place
 from convexp.operators.verdict import verdict
 from convexp.runs.construction import build
+from convexp.runs.folder import slug
 from convexp.training.pairs import make_pair
 
 SIDE = 193  # of the images that show a kernel: it may be half as large
@@ -66,7 +67,7 @@ class View:
             with torch.no_grad():
                 made = {name: values[0] for name, values in self.operator.intermediate(image[None]).items()}
         for number, (stage, values) in enumerate(made.items(), 1):
-            self._write(values, path.with_stem(f"{path.stem}-{number}-{stage}"), image)
+            self._write(values, path.with_stem(f"{path.stem}-{number}-{slug(stage)}"), image)
 
     def print_kernels(self) -> None:
         """Prints the kernel, if it is linear, else what it is, and the kernels of its linear stages."""
