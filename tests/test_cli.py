@@ -400,13 +400,18 @@ def test_the_commands_are_listed(convexp_command, arguments):
     code, out = convexp_command(*arguments)
     assert code == 0
     assert out.startswith("usage: convexp COMMAND …\n")
-    for command, what in (("train", "learn an operator"), ("filter", "see an operator"), ("inspect", "look inside a")):
-        assert f"  {command:10}{what}" in out
+    words = {
+        "train": "learn an operator",
+        "filter": "see an ",
+        "runs": "compare runs",
+        "inspect": "look inside a trained",
+    }
+    assert all(f"  {command:10}{what}" in out for command, what in words.items())
 
 
 @pytest.mark.parametrize(("typed", "suggestion"), [("trian", "; did you mean train?"), ("fly", "")])
 def test_an_unknown_command_is_one_line(convexp_command, typed, suggestion):
-    line = f"convexp: {typed}: no such command{suggestion}; there are train, filter, inspect"
+    line = f"convexp: {typed}: no such command{suggestion}; there are train, filter, runs, inspect"
     assert convexp_command(typed) == (line, "")
 
 

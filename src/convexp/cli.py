@@ -6,6 +6,7 @@ import sys
 COMMANDS = {
     "train": "learn an operator: convexp train model=deep target=edges_blur; convexp train --help shows all",
     "filter": "see an operator: convexp filter sobel photo.jpg edges.png; convexp filter --help shows more",
+    "runs": "compare runs: convexp runs outputs --sort val/psnr --where model=deep",
     "inspect": "look inside a trained filter: convexp inspect outputs/edges_blur-deep/2026-11-22_09-30-00",
 }
 
@@ -23,6 +24,10 @@ def main() -> None:
         from convexp.runs.viewing import filter_image
 
         filter_image(sys.argv[2:])
+    elif command == "runs":
+        from convexp.runs.listing_command import list_runs
+
+        list_runs(sys.argv[2:])
     elif command == "inspect":
         from convexp.analysis.command import inspect
 
