@@ -1,6 +1,8 @@
 """`train`: Hydra composes a configuration and a run begins; what is heavy is imported after all checks."""
 
+import json
 import os
+import re
 import signal
 import sys
 from datetime import datetime
@@ -9,13 +11,23 @@ from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from convexp.errors import ConvexpError
 from convexp.runs.config import GROUPS, checked
 from convexp.runs.explanation import explain, mendable
-from convexp.runs.folder import RunFolder, slug
+from convexp.runs.folder import RunFolder
+from convexp.runs.record import read_record
+from convexp.runs.summary import summarise
+from convexp.runs.sweep import Sweep, identity, made_of, sweep_name
+
+#: Words that ask Hydra for something else than runs.
+_ASKING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion", "-sc"}
+
+# The keys that tell a sweep's runs apart, for jobs in other processes.
+_VARIED_VARIABLE = "CONVEXP_VARIED"
 
 _WANTS_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -25,7 +37,10 @@ def train() -> None:
     sys.path.append(str(Path.cwd()))  # a user's own operators and models lie where the command is typed
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a report of its own and hides the exception
     try:
-        _application()
+        if {"-m", "--multirun"} & set(sys.argv) and not _ASKING & set(sys.argv):
+            _sweep()
+        else:
+            _application()
     except KeyboardInterrupt as interruption:
         print(f"\nconvexp: {str(interruption) or 'stopped before the first step'}", file=sys.stderr)
         sys.exit(128 + getattr(interruption, "number", signal.SIGINT))
@@ -35,14 +50,32 @@ def train() -> None:
         sys.exit(f"convexp: {explain(error, sys.argv[1:])}")
 
 
+def _sweep() -> None:
+    """All runs of a sweep, and what they come to, also if some fail."""
+    words = [word for word in sys.argv[1:] if re.match(r"[+~]*[a-z]\S*=", word)]
+    outputs = next((word.partition("=")[2] for word in words if word.startswith("outputs=")), "outputs")
+    sweep = Sweep(Path(outputs, "sweeps", sweep_name(words)))
+    parsed = OverridesParser.create().parse_overrides(words)
+    os.environ[_VARIED_VARIABLE] = json.dumps([word.get_key_element() for word in parsed if word.is_sweep_override()])
+    # Beside another word of its kind: those behind an option are not understood.
+    place = sys.argv.index(words[0]) if words else len(sys.argv)
+    sys.argv.insert(place, f"hydra.sweep.dir='{sweep.path}'")
+    with sweep.held():
+        try:
+            _application()
+        finally:
+            summarise(sweep)
+
+
 @hydra.main(version_base="1.3", config_path="pkg://convexp.configs", config_name="train")
 def _application(config: DictConfig) -> None:
     job = cast("DictConfig", HydraConfig.get())
     overrides = cast("list[str]", OmegaConf.to_container(job.overrides.task))  # as typed, interpolations and all
+    sweeping = job.mode == RunMode.MULTIRUN
     try:
-        _begin(config, job, overrides)
+        (_job if sweeping else _begin)(config, job, overrides)
     except Exception as error:
-        if job.mode == RunMode.MULTIRUN:
+        if sweeping:
             # Hydra goes on with the other jobs, and raises at the end what the first of the failed ones raised.
             line = f"job {job.job.num} ({' '.join(overrides)}) failed: {explain(error, overrides)}"
             print(f"convexp: {line}", file=sys.stderr)
@@ -52,30 +85,73 @@ def _application(config: DictConfig) -> None:
 
 
 def _begin(config: DictConfig, job: DictConfig, overrides: list[str]) -> None:
-    sweeping = job.mode == RunMode.MULTIRUN
+    """A run of its own, or the rest of one."""
     typed = checked(config)
     if typed["resume"] is not None:
         folder, plain = _interrupted(typed["resume"], typed["allow"], overrides)
-    else:
-        folder, plain = None, typed
-    if sweeping:
-        _require_single_command(plain["trainer"])
-    if folder is not None:
+
         from convexp.runs.experiment import resume
 
         resume(plain, folder)
         return
-    chosen = cast("dict[str, Any]", OmegaConf.to_container(job.runtime.choices))
-    choices = plain["choices"] = {group: chosen.get(group) for group in (*GROUPS, "experiment")}
-    if sweeping:
-        varied = [override for override in overrides if override not in sys.argv]
-        place = Path(job.sweep.dir, slug(",".join(varied)))
-    else:
-        place = Path(plain["outputs"], f"{choices['target']}-{choices['model']}", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    plain = _with_choices(typed, job, overrides)
+    choices = plain["choices"]
+    place = Path(plain["outputs"], f"{choices['target']}-{choices['model']}", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
 
     from convexp.runs.experiment import run
 
     run(plain, place)
+
+
+def _job(config: DictConfig, job: DictConfig, overrides: list[str]) -> None:
+    """One run of a sweep, as far as it is still to be done."""
+    sweep, keys = Sweep(job.sweep.dir), json.loads(os.environ[_VARIED_VARIABLE])
+    varied = [override for override in overrides if override.partition("=")[0] in keys]
+    try:
+        plain = _with_choices(checked(config), job, overrides)
+    except Exception as error:
+        raw = cast("dict[str, Any]", OmegaConf.to_container(config))
+        sweep.note_failure(_identified(_with_choices(raw, job, overrides)), varied, explain(error, overrides))
+        raise
+    plain = _identified(plain)
+    if plain["resume"] is not None:
+        raise ConvexpError("resume continues one run; a sweep goes on by itself when its command is given again")
+    _require_single_command(plain["trainer"])
+    todo, place = sweep.take(plain, varied)
+    if todo == "nothing":
+        print(f"{place} {_done(place, plain)}")
+        return
+    from convexp.runs.experiment import resume, run
+
+    try:
+        if todo == "go on":
+            resume(plain, RunFolder(place))
+        else:
+            run({**plain, "made_of": made_of(plain)}, place)
+    except Exception as error:
+        sweep.note_failure(plain, varied, explain(error, overrides))
+        raise
+
+
+def _done(place: Path, plain: dict[str, Any]) -> str:
+    """How a run stands that is not begun again, and whether it would be another one today."""
+    record = read_record(place)
+    if record.status != "finished":
+        return "is being worked on by another process"
+    then, now = record.config.get("made_of", {}), made_of(plain)
+    changed = [what for what in now if then.get(what) not in (None, now[what])]
+    if not changed:
+        return "is finished"
+    return f"is finished, but its {' and '.join(changed)} changed since: remove it to run it again"
+
+
+def _with_choices(plain: dict[str, Any], job: DictConfig, overrides: list[str]) -> dict[str, Any]:
+    chosen = cast("dict[str, Any]", OmegaConf.to_container(job.runtime.choices))
+    return {**plain, "choices": {group: chosen.get(group) for group in (*GROUPS, "experiment")}, "overrides": overrides}
+
+
+def _identified(plain: dict[str, Any]) -> dict[str, Any]:
+    return {**plain, "identity": identity(plain)}
 
 
 def _interrupted(path: str, allow: list[str], overrides: list[str]) -> tuple[RunFolder, dict[str, Any]]:

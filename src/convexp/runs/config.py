@@ -156,6 +156,7 @@ RULES: Mapping[str, Rule] = {
     "compile": BOOLEAN,
     "checkpoint_every": COUNT,
     "outputs": TEXT,
+    "sweep": TEXT | NULL,
     "resume": TEXT | NULL,
     "allow": list_of(TEXT),
     "_target_": TEXT,
@@ -171,13 +172,15 @@ SETTINGS = (
     "compile",
     "checkpoint_every",
     "outputs",
+    "sweep",
     "resume",
     "allow",
 )
 #: What convexp itself reads of the trainer; all else is Lightning's affair.
 TRAINER = ("strategy", "max_steps", "log_every_n_steps", "val_check_interval")
-#: What a run keeps beside its configuration: the name of every group's choice.
-CHOICES = "choices"
+#: What a run keeps beside its configuration: the name of every group's choice, what was typed, what identifies it, and
+#: which files it was made of.
+KEPT = ("choices", "overrides", "identity", "made_of")
 #: Their keys are names that a user gives, and follow no rule.
 NAMED = ("stages", "blocks")
 
@@ -193,7 +196,7 @@ def checked(config: DictConfig) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         raise ConvexpError(f"{error.full_key} has no value: give one, as {error.full_key}=…") from error
     for key in plain:
-        if key not in (*GROUPS, *SETTINGS, CHOICES):
+        if key not in (*GROUPS, *SETTINGS, *KEPT):
             raise ConvexpError(f"{key}: nothing reads this key; there are {', '.join((*GROUPS, *SETTINGS))}")
     for key in (*GROUPS, *SETTINGS):
         if key not in plain:
@@ -209,7 +212,7 @@ def checked(config: DictConfig) -> dict[str, Any]:
     for key in TRAINER:
         if key not in plain["trainer"]:
             raise ConvexpError(f"trainer.{key} is missing: a run needs it; leave ~trainer.{key} out")
-    _check({key: value for key, value in plain.items() if key != CHOICES}, "")
+    _check({key: value for key, value in plain.items() if key not in KEPT}, "")
     total, steps = plain["scheduler"].get("total_steps"), plain["trainer"]["max_steps"]
     if isinstance(total, int) and total < steps:
         raise ConvexpError(f"scheduler.total_steps={total}: must be at least trainer.max_steps={steps}")

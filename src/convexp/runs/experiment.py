@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,7 @@ def resume(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
     if config["trainer"]["strategy"] == "ddp_spawn":
         return _spawn(config, folder, trainer.num_devices)
     data = make_data(config)
+    config = with_channels(config, data)
     return _train(config, folder, trainer, *make_task(config, data), data)
 
 
@@ -128,6 +130,18 @@ def _share(config: Mapping[str, Any], path: Path) -> None:
 
 
 def _train(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trainer: L.Trainer,
+    task: ImitationTask,
+    objective: Objective,
+    data: ImageData,
+) -> dict[str, Any]:
+    with folder.held() if trainer.is_global_zero else nullcontext():
+        return _learn(config, folder, trainer, task, objective, data)
+
+
+def _learn(
     config: Mapping[str, Any],
     folder: RunFolder,
     trainer: L.Trainer,

@@ -1,16 +1,21 @@
 """The folder of a run: the names of what it holds, and how that is read and written."""
 
+import fcntl
 import json
 import math
 import os
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import IO, Any, Literal, cast
 
 import yaml
 
 from convexp.errors import ConvexpError
+
+ATTEMPTS = 20  # at a lock
 
 
 class RunFolder:
@@ -24,6 +29,7 @@ class RunFolder:
         self.path = Path(os.path.expanduser(path))  # noqa: PTH111  # Path's own raises where there is no such user
         self.config = self.path / "config.yaml"
         self.metrics = self.path / "metrics.json"
+        self.failure = self.path / "failure.json"
         self.checkpoints = self.path / "checkpoints"
         self.inspection = self.path / "inspect"
 
@@ -51,6 +57,30 @@ class RunFolder:
                 f"{path} cannot be made ({error.strerror}); name another place, as outputs=runs"
             ) from error
         return folder
+
+    @contextmanager
+    def held(self) -> Generator[None, None, None]:
+        """Marks the run as being worked on, until the process ends, however it does.
+
+        Raises:
+            ConvexpError: If another process works on it, or the folder cannot be written into.
+        """
+        path = self.path / "run.lock"
+        try:
+            with path.open("w") as file:
+                _lock(file, f"another process works on {self.path}; wait for it, or stop it")
+                yield
+        finally:
+            if self.finished:
+                path.unlink(missing_ok=True)
+
+    def write_failure(self, reason: str) -> None:
+        """Notes why the run failed, in one line.
+
+        Raises:
+            ConvexpError: If it cannot be written.
+        """
+        self._write(self.failure, _json({"reason": reason}), advice="free some space, then start again")
 
     @property
     def finished(self) -> bool:
@@ -125,6 +155,15 @@ class RunFolder:
     def checkpoint(self, name: Literal["best", "last"]) -> Path:
         """The path of a checkpoint, which need not exist."""
         return self.checkpoints / f"{name}.ckpt"
+
+
+def _lock(file: IO[str], refusal: str) -> None:
+    for _ in range(ATTEMPTS):
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.01)  # one that looks whether the run is worked on holds it for an instant
+    raise ConvexpError(refusal)
 
 
 def slug(text: str) -> str:

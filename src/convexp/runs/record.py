@@ -17,7 +17,7 @@ Status = Literal["finished", "running", "interrupted", "failed", "unreadable"]
 STATUSES: tuple[str, ...] = get_args(Status)
 
 #: Where a run lies and how it came about, which says nothing of what it learned.
-PLACES = ("outputs", "sweep", "resume")
+PLACES = ("outputs", "sweep", "resume", "identity", "made_of")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,27 @@
+"""What a sweep comes to: tables, a CSV file and a picture."""
+
+from convexp.runs.ranking import rank, rows, seeds_text, table_text, write_csv
+from convexp.runs.sweep import Sweep
+
+
+def summarise(sweep: Sweep) -> None:
+    """Prints a sweep's runs, the best first, and their means over seeds; writes `results.csv` and `comparison.png`.
+
+    Nothing is said of a sweep without runs.
+    """
+    records = sweep.records()
+    if not records:
+        return
+    table = rows(rank(records), sweep.path)
+    print(f"\n{table_text(table)}")
+    if seeds := seeds_text(records):
+        print(f"\n{seeds}")
+    write_csv(table, sweep.path / "results.csv")
+    written = ["results.csv"]
+    if any(record.status == "finished" for record in records):
+        from convexp.images.files import write_image  # torch takes seconds to import
+        from convexp.runs.comparing import comparison_sheet
+
+        write_image(comparison_sheet(records, sweep.path), sweep.path / "comparison.png")
+        written.append("comparison.png")
+    print(f"\n  {sweep.path}: {len(records)} runs, {' and '.join(written)}\n")

@@ -1,0 +1,191 @@
+"""What a sweep leaves, and what the same command does with it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from convexp.images import shapes, write_image
+from convexp.runs.command import train
+from convexp.runs.sweep import Sweep
+
+TRAIN = Path(__file__).parents[1] / "train.py"
+TINY = ["-m", "data=shapes", "data.height=37", "data.width=41", "trainer=cpu", "trainer.max_steps=2"]
+GRID = ["optimizer=sgd", "optimizer.lr=1e-2,1e-1", "seed=0,1"]
+NAMES = [f"optimizer.lr={lr},seed={seed}" for lr in ("0.01", "0.1") for seed in (0, 1)]
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capfd):
+    """Runs the command in this process: (exit status or message, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # and back again: the command sets it
+    monkeypatch.setenv("CONVEXP_VARIED", "")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", [str(TRAIN), *arguments])
+        code = 0
+        try:
+            train()
+        except SystemExit as end:
+            code = end.code
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def results(folder):
+    with (folder / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def measured(folder):
+    """What a sweep came to, without what differs from one time to the next."""
+    return sorted(
+        ({key: value for key, value in row.items() if key != "seconds"} for row in results(folder)),
+        key=lambda row: row["run"],
+    )
+
+
+def test_a_sweep_leaves_a_folder_for_each_run_and_a_table(command, tmp_path):
+    code, out, _ = command(*TINY, *GRID)
+    assert code == 0
+    folder = tmp_path / "outputs/sweeps/highpass-single"
+    assert sorted(path.parent.name for path in folder.glob("*/metrics.json")) == NAMES
+    table = out.rpartition("\nrun ")[2].splitlines()
+    assert table[0].split() == [
+        "optimizer.lr", "seed", "step", "train/mse", "val/mse", "val/r2", "val/psnr", "val/ssim", "seconds",
+    ]  # fmt: skip
+    losses = [float(row["val/mse"]) for row in results(folder)]
+    assert losses == sorted(losses)
+    assert [line.split()[0] for line in table[1:5]] == [row["run"] for row in results(folder)]
+    assert "mean ± standard deviation over seeds" in out
+    assert (folder / "comparison.png").stat().st_size > 10_000
+    assert not list(folder.glob("*/run.lock"))
+
+
+def test_the_same_command_repeats_nothing(command, tmp_path):
+    command(*TINY, *GRID)
+    folder = tmp_path / "outputs/sweeps/highpass-single"
+    before, written = measured(folder), {path: path.stat().st_mtime_ns for path in folder.glob("*/metrics.json")}
+    code, out, err = command(*TINY, *GRID)
+    assert (code, err) == (0, "")
+    assert [f"{Path('outputs/sweeps/highpass-single', name)} is finished" in out for name in NAMES] == [True] * 4
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/metrics.json")} == written
+    assert measured(folder) == before
+
+
+def test_a_run_is_known_by_its_configuration_and_not_by_its_number_or_name(command, tmp_path):
+    command(*TINY, "sweep=mine", "optimizer=sgd", "optimizer.lr=1e-2")
+    # The same run as the second of others, its rate written another way.
+    code, out, _ = command(*TINY, "sweep=mine", "optimizer=sgd", "optimizer.lr=1e-1,0.01", "seed=0,1")
+    assert code == 0
+    assert "outputs/sweeps/mine/default is finished" in out
+    names = {path.parent.name for path in (tmp_path / "outputs/sweeps/mine").glob("*/metrics.json")}
+    assert names == {"default", *NAMES[1:]}
+
+
+MINE = """
+from pathlib import Path
+from convexp.operators import Highpass
+
+class Fragile(Highpass):
+    def forward(self, image):
+        if Path("broken").exists():
+            raise RuntimeError("the camera is off")
+        return super().forward(image)
+"""
+
+
+def test_a_failed_run_is_in_the_table_and_tried_again(command, tmp_path):
+    (tmp_path / "fragile.py").write_text(MINE)
+    (tmp_path / "my/target").mkdir(parents=True)
+    (tmp_path / "my/target/fragile.yaml").write_text("_target_: fragile.Fragile\n")
+    (tmp_path / "broken").touch()
+    words = ["--config-dir=my", *TINY, "sweep=mine", "target=highpass,fragile", "optimizer.lr=1,-1"]
+    code, out, err = command(*words)
+    assert isinstance(code, str)  # an exit status of 1
+    folder = tmp_path / "outputs/sweeps/mine"
+    reasons = {row["run"]: (row["status"], row["reason"]) for row in results(folder)}
+    assert reasons == {
+        "target=highpass,optimizer.lr=1": ("finished", ""),
+        "target=highpass,optimizer.lr=-1": ("failed", "optimizer.lr=-1: must be a number > 0"),
+        "target=fragile,optimizer.lr=1": (
+            "failed",
+            "the target fails on shapes (1, 37, 41): RuntimeError: the camera is off",
+        ),
+        "target=fragile,optimizer.lr=-1": ("failed", "optimizer.lr=-1: must be a number > 0"),
+    }
+    assert err.count(" failed: ") == 3
+    assert "failed" in out
+
+    (tmp_path / "broken").unlink()
+    command(*words)
+    statuses = {row["run"]: row["status"] for row in results(folder)}
+    assert [name for name, status in statuses.items() if status == "failed"] == [
+        name for name in sorted(statuses) if name.endswith("-1")
+    ]
+    assert not (folder / "target=fragile,optimizer.lr=1/failure.json").exists()
+
+
+def test_two_commands_do_not_work_on_one_sweep(command, tmp_path):
+    with Sweep(tmp_path / "outputs/sweeps/highpass-single").held():
+        code, out, _ = command(*TINY, *GRID)
+    assert code == (
+        "convexp: another command works on the sweep outputs/sweeps/highpass-single; wait for it, or name another one, "
+        "as sweep=second"
+    )
+    assert out == ""
+    assert command(*TINY, "seed=0,1", "sweep=second")[0] == 0
+
+
+def test_changed_images_and_code_are_noticed(command, tmp_path):
+    (tmp_path / "altered.py").write_text(MINE)
+    (tmp_path / "my/target").mkdir(parents=True)
+    (tmp_path / "my/target/altered.yaml").write_text("_target_: altered.Fragile\n")
+    write_image(shapes(53, 67, seed=1), tmp_path / "a.png")
+    words = ["-m", "target=altered", "data=files", "data.train=a.png", "trainer=cpu", "seed=0,1"]
+    words += ["trainer.max_steps=2", "data.size=48", "--config-dir=my"]
+    command(*words)
+    assert command(*words)[1].count(" is finished\n") == 2
+    write_image(shapes(53, 67, seed=2, count=40), tmp_path / "a.png")
+    assert command(*words)[1].count(" is finished, but its data changed since: remove it to run it again\n") == 2
+    (tmp_path / "altered.py").write_text(MINE + "\n")
+    assert command(*words)[1].count(" is finished, but its code and data changed since: ") == 2
+
+
+def test_resume_is_of_one_run(command):
+    code, *_ = command(*TINY, "resume=somewhere", "seed=0,1")
+    assert str(code).startswith(
+        "convexp: resume continues one run; a sweep goes on by itself when its command is given"
+    )
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_goes_on_and_comes_to_the_same(command, tmp_path):
+    crops = ["data=shapes", "data.height=67", "data.width=71", "model=deep", "target=edges_blur", "data.crop_size=40"]
+    words = ["-m", *crops, "trainer=cpu", "trainer.max_steps=60", "checkpoint_every=10", "seed=0,1,2"]
+    folder = tmp_path / "outputs/sweeps/killed"
+    process = subprocess.Popen(
+        [sys.executable, TRAIN, *words, "sweep=killed"], cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 100
+    while not (folder / "seed=1/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = {path: path.stat().st_mtime_ns for path in folder.glob("*/metrics.json")}
+    assert [path.parent.name for path in finished] == ["seed=0"]
+    assert json.loads((folder / "seed=0/metrics.json").read_text())["steps"] == 60
+
+    assert command(*words, "sweep=killed")[0] == 0
+    assert all(path.stat().st_mtime_ns == moment for path, moment in finished.items())
+    assert command(*words, "sweep=whole")[0] == 0
+    assert measured(folder) == measured(tmp_path / "outputs/sweeps/whole")
