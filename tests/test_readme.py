@@ -87,11 +87,16 @@ def test_a_command_works(command, here, monkeypatch):
             assert finished.exists()
         case ["uv", "run", "train.py", *words] | ["python", "train.py", *words]:
             train([*words, *SMALL], monkeypatch)
-            assert len(finished_runs(here) - before) == (4 if "-m" in words else 1)
+            expected = 1 if "-m" not in words else 8 if "seed=range(2)" in words else 4
+            assert len(finished_runs(here) - before) == expected
         case ["convexp", "filter", *_] as words:
             monkeypatch.setattr(sys, "argv", words)
             cli.main()
             assert (here / words[4]).exists() or (here / "edges-2-magnitude.png").exists()
+        case ["convexp", "runs", folder, *_] as words:
+            assert (here / folder / "results.csv").exists()  # of the sweep, which is the command before
+            monkeypatch.setattr(sys, "argv", words)
+            cli.main()
         case ["convexp", "inspect", run] as words:
             monkeypatch.setattr(sys, "argv", words)
             cli.main()
