@@ -189,3 +189,15 @@ def test_a_sweep_that_is_killed_goes_on_and_comes_to_the_same(command, tmp_path)
     assert all(path.stat().st_mtime_ns == moment for path, moment in finished.items())
     assert command(*words, "sweep=whole")[0] == 0
     assert measured(folder) == measured(tmp_path / "outputs/sweeps/whole")
+
+
+@pytest.mark.slow
+def test_runs_share_the_cores_of_a_machine(command, tmp_path):
+    words = [*TINY, "optimizer=adam", "optimizer.lr=1,-1", "seed=0,1"]
+    code, _, err = command(*words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "sweep=together")
+    assert code == "convexp: optimizer.lr=-1: must be a number > 0"
+    assert err.count("failed: optimizer.lr=-1: must be a number > 0") == 2
+    command(*words, "sweep=alone")
+    together, alone = (measured(tmp_path / "outputs/sweeps" / name) for name in ("together", "alone"))
+    assert together == alone
+    assert [row["status"] for row in together].count("finished") == 2

@@ -96,3 +96,26 @@ def test_what_an_interrupted_run_wrote_behind_its_checkpoint_is_purged(events, t
     resumed.close()
     points = [(event.step, event.value) for event in read(tmp_path).Scalars("loss")]
     assert points == [(0, 1), (1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (6, 2), (7, 2)]
+
+
+def test_what_was_typed_comes_first(tmp_path):
+    typed = ["experiment=mine", "model=deep", "optimizer.lr=0.01", "+data.size=64", "sweep=mine", "seed=0"]
+    config = {
+        **CONFIG,
+        "overrides": typed,
+        "data": {**CONFIG["data"], "size": 64},
+        "choices": {**CONFIG["choices"], "experiment": "mine"},
+    }
+    events = Events(tmp_path, config=config, start=0)
+    events.open()
+    events.save()
+    assert row(tmp_path)["size"] == "64"
+    assert row(tmp_path)["experiment"] == "mine"
+    experiment = session(tmp_path, "_hparams_/experiment").experiment
+    assert {info.name for info in experiment.hparam_infos if info.differs} == {
+        "experiment",
+        "model",
+        "lr",
+        "size",
+        "seed",
+    }

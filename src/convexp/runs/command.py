@@ -36,13 +36,15 @@ def train() -> None:
     """Runs the training command on `sys.argv`; what a user can mend is one line and exit status 1."""
     sys.path.append(str(Path.cwd()))  # a user's own operators and models lie where the command is typed
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a report of its own and hides the exception
+    sweeping = bool({"-m", "--multirun"} & set(sys.argv)) and not _ASKING & set(sys.argv)
     try:
-        if {"-m", "--multirun"} & set(sys.argv) and not _ASKING & set(sys.argv):
+        if sweeping:
             _sweep()
         else:
             _application()
     except KeyboardInterrupt as interruption:
-        print(f"\nconvexp: {str(interruption) or 'stopped before the first step'}", file=sys.stderr)
+        alone = "stopped; the same command goes on" if sweeping else "stopped before the first step"
+        print(f"\nconvexp: {str(interruption) or alone}", file=sys.stderr)
         sys.exit(128 + getattr(interruption, "number", signal.SIGINT))
     except Exception as error:
         if _WANTS_TRACEBACK or not mendable(error):

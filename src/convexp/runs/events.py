@@ -16,6 +16,8 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.summary.writer import record_writer
 from torch.utils.tensorboard.summary import hparams
 
+from convexp.runs.record import PLACES
+
 
 def _masked_crc32c(data: bytes) -> int:
     """The checksum of TFRecord files, https://www.tensorflow.org/tutorials/load_data/tfrecord."""
@@ -74,21 +76,30 @@ class Events(TensorBoardLogger):
 
     def _row(self) -> dict[str, str | float]:
         row: dict[str, str | float] = {group: str(self._config["choices"].get(group)) for group in CHOICES}
-        for path in (*NUMBERS, *CATEGORIES):
+        typed = [path for path in self._typed() if path not in (*CHOICES, *NUMBERS, *CATEGORIES)]
+        for path in (*NUMBERS, *CATEGORIES, *typed):
             value: Any = self._config
             for key in path.split("."):
                 value = value.get(key) if isinstance(value, Mapping) else None
+            value = self._config["choices"].get(path, value)  # of a whole group, its choice
             # Categories as text: the table then offers boxes to tick instead of a range.
             number = path in NUMBERS and isinstance(value, int | float)
             row[path.rpartition(".")[2]] = value if number else str(value)
         return row
 
+    def _typed(self) -> list[str]:
+        """The keys of the configuration that were typed, by which a sweep's runs differ."""
+        keys = [word.partition("=")[0].lstrip("+~") for word in self._config.get("overrides", ())]
+        return [key for key in keys if key not in PLACES]
+
     def _columns(self) -> Any:
         """The table's columns, the same from every run; `differs` puts some of them first."""
+        first = {path.rpartition(".")[2] for path in self._typed()}
+        first |= set(FIRST[: max(0, len(FIRST) - len(first))])
         kinds = {str: api_pb2.DATA_TYPE_STRING, int: api_pb2.DATA_TYPE_FLOAT64, float: api_pb2.DATA_TYPE_FLOAT64}
         experiment = api_pb2.Experiment(
             hparam_infos=[
-                api_pb2.HParamInfo(name=name, type=kinds[type(value)], differs=name in FIRST)
+                api_pb2.HParamInfo(name=name, type=kinds[type(value)], differs=name in first)
                 for name, value in self._row().items()
             ],
             metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS],

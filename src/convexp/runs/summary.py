@@ -14,11 +14,11 @@ def summarise(sweep: Sweep) -> None:
         return
     table = rows(rank(records), sweep.path)
     print(f"\n{table_text(table)}")
-    if seeds := seeds_text(records):
-        print(f"\n{seeds}")
     write_csv(table, sweep.path / "results.csv")
     written = ["results.csv"]
     if any(record.status == "finished" for record in records):
+        if seeds := seeds_text(records):
+            print(f"\n{seeds}")
         from convexp.images.files import write_image  # torch takes seconds to import
         from convexp.runs.comparing import comparison_sheet
 
