@@ -21,11 +21,11 @@ def main() -> None:
         sys.argv = [training.__file__, *sys.argv[2:]]
         training.train()
     elif command == "filter":
-        from convexp.runs.viewing import filter_image
+        from convexp.runs.filter_command import filter_image
 
         filter_image(sys.argv[2:])
     elif command == "runs":
-        from convexp.runs.listing_command import list_runs
+        from convexp.runs.runs_command import list_runs
 
         list_runs(sys.argv[2:])
     elif command == "inspect":

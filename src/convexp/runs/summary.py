@@ -20,7 +20,7 @@ def summarise(sweep: Sweep) -> None:
         if seeds := seeds_text(records):
             print(f"\n{seeds}")
         from convexp.images.files import write_image  # torch takes seconds to import
-        from convexp.runs.comparing import comparison_sheet
+        from convexp.runs.sheet import comparison_sheet
 
         write_image(comparison_sheet(records, sweep.path), sweep.path / "comparison.png")
         written.append("comparison.png")

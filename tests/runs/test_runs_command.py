@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from convexp.runs.folder import RunFolder
-from convexp.runs.listing_command import list_runs
+from convexp.runs.runs_command import list_runs
 
 
 def make(name, mse=None, *, model="single", seed=0, reason=None):
@@ -125,7 +125,7 @@ def test_json_and_csv_cannot_both_be_printed(here, capsys):
 
 def test_nothing_heavy_is_imported_and_a_closed_pipe_is_no_error(here):
     code = (
-        "import sys; from convexp.runs.listing_command import list_runs; list_runs([]); "
+        "import sys; from convexp.runs.runs_command import list_runs; list_runs([]); "
         "sys.exit(' '.join({'torch', 'hydra', 'numpy'} & {*sys.modules}) or 0)"
     )
     reading, writing = os.pipe()

@@ -8,7 +8,7 @@ import torch
 
 from convexp.images import photograph, read_image, shapes, write_image
 from convexp.operators import Gradients, highpass, magnitude, match_template
-from convexp.runs.viewing import filter_image
+from convexp.runs.filter_command import filter_image
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from convexp.errors import ConvexpError
 from convexp.images.curves import loss_curve
 from convexp.images.files import write_image
 from convexp.images.layout import line
-from convexp.runs import comparing
-from convexp.runs.comparing import CURVES, GAP, SIDE, SIZE, comparison_sheet
+from convexp.runs import sheet
 from convexp.runs.record import Record
+from convexp.runs.sheet import CURVES, GAP, SIDE, SIZE, comparison_sheet
 
 HEIGHT = line("", size=SIZE).shape[1]
 
@@ -58,7 +58,7 @@ def plotted(monkeypatch):
         curves.update(given)
         return torch.zeros(3, 54, 96, dtype=torch.uint8)
 
-    monkeypatch.setattr(comparing, "loss_curve", draw)
+    monkeypatch.setattr(sheet, "loss_curve", draw)
     return curves
 
 
