@@ -411,7 +411,7 @@ def test_the_commands_are_listed(convexp_command, arguments):
 
 @pytest.mark.parametrize(("typed", "suggestion"), [("trian", "; did you mean train?"), ("fly", "")])
 def test_an_unknown_command_is_one_line(convexp_command, typed, suggestion):
-    line = f"convexp: {typed}: no such command{suggestion}; there are train, filter, runs, inspect"
+    line = f"convexp: {typed}: no such command{suggestion}; there are train, filter, search, runs, inspect"
     assert convexp_command(typed) == (line, "")
 
 

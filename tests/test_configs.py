@@ -18,7 +18,11 @@ from convexp.runs.config import checked
 from convexp.runs.experiment import run
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-NAMES = sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml"))
+NAMES = sorted(
+    path.relative_to(CONFIGS).with_suffix("").as_posix()
+    for path in CONFIGS.rglob("*.yaml")
+    if path.parent.name != "search"
+)
 HELP = yaml.safe_load((CONFIGS / "hydra/help/convexp.yaml").read_text())["template"]
 MISSING = {
     "target/kernel": ["target.kernel=[[0,1,0],[1,-4,1],[0,1,0]]"],

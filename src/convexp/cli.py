@@ -6,6 +6,7 @@ import sys
 COMMANDS = {
     "train": "learn an operator: convexp train model=deep target=edges_blur; convexp train --help shows all",
     "filter": "see an operator: convexp filter sobel photo.jpg edges.png; convexp filter --help shows more",
+    "search": "look for the best values: convexp search model=deep target=edges_blur",
     "runs": "compare runs: convexp runs outputs --sort val/psnr --where model=deep",
     "inspect": "look inside a trained filter: convexp inspect outputs/edges_blur-deep/2026-11-22_09-30-00",
 }
@@ -24,6 +25,10 @@ def main() -> None:
         from convexp.runs.filter_command import filter_image
 
         filter_image(sys.argv[2:])
+    elif command == "search":
+        from convexp.runs.search_command import search
+
+        search(sys.argv[2:])
     elif command == "runs":
         from convexp.runs.runs_command import list_runs
 

@@ -1,19 +1,23 @@
 import json
 import re
+import sys
 
 import pytest
 import torch
+import yaml
 from scipy import signal
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+import convexp
 from convexp.analysis.command import inspect
 from convexp.analysis.inspection import inspect_run
 from convexp.errors import ConvexpError
 from convexp.images import read_image, shapes, write_image
 from convexp.models import Stack
-from convexp.operators import Magnitude
+from convexp.operators import Magnitude, Template
 from convexp.operators.kernels import horizontal_edge, integer_gaussian, vertical_edge
+from convexp.runs.folder import RunFolder
 
 CONV = {"_target_": "torch.nn.Conv2d", "bias": False}
 EDGES_BLUR = {
@@ -252,3 +256,110 @@ def test_a_layer_s_name_leads_nowhere_else(make_run, tmp_path):
     inspect_run(run)
     assert [path.name for path in run.glob("inspect/layers/*")] == ["01--escaped.0.png"]
     assert not list(tmp_path.rglob("escaped*"))
+
+
+def test_nothing_of_the_place_is_imported_unless_it_is_allowed(perfect, monkeypatch):
+    monkeypatch.chdir(perfect)
+    before = list(sys.path)
+    inspect(["."])
+    assert sys.path == before
+    inspect([".", "--allow", "mine"])
+    assert sys.path == [*before, str(perfect)]
+    monkeypatch.setattr(sys, "path", before)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        (
+            "data",
+            {"_target_": "convexp.training.Shapes", "_partial_": True, "height": "a"},
+            r"data\.height=a: must be a w",
+        ),
+        (
+            "data",
+            {"_target_": "convexp.training.Shapes", "_partial_": True, "snowman": [1, 1, 1]},
+            r"data\.snowman=\[1",
+        ),
+        (
+            "data",
+            {"_target_": "convexp.training.Files", "_partial_": True, "train": "gone.png", "val": "gone.png"},
+            "gone",
+        ),
+        ("data", 3, r"data=3: must be one of the group's choices"),
+        ("target", None, r"target=null: must be one of the group's choices"),
+        ("seed", "abc", r"seed=abc: must be a whole number"),
+    ],
+)
+def test_a_tampered_configuration_is_one_line(perfect, part, value, message):
+    config = yaml.safe_load((perfect / "config.yaml").read_text())
+    (perfect / "config.yaml").write_text(yaml.safe_dump({**config, part: value}))
+    with pytest.raises(ConvexpError, match=message) as refused:
+        inspect_run(perfect)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("step", ["abc", [1], 10**30, None, -1])
+def test_a_checkpoint_s_step_may_be_anything(make_run, step):
+    run = make_run(two_linear(), TWO_LINEAR, "target=sharpen", step=step)
+    inspect_run(run)
+    assert written(run)["step"] == 0
+
+
+def test_a_layer_of_another_scale_is_named_and_not_probed(make_run):
+    args = [*EDGES_BLUR["_args_"][:1], {"_target_": "torch.nn.MaxPool2d", "kernel_size": 2}]
+    up = {"_target_": "torch.nn.Upsample", "scale_factor": 2}
+    last = {**CONV, "in_channels": 2, "out_channels": 1, "kernel_size": 1}
+    config = {"_target_": "torch.nn.Sequential", "_args_": [*args, up, last]}
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 2, bias=False), nn.MaxPool2d(2), nn.Upsample(scale_factor=2), nn.Conv2d(2, 1, 1, bias=False)
+    )
+    model[0].requires_grad_(False).weight[:, 0] = torch.stack([vertical_edge(), horizontal_edge()])
+    run = make_run(model, config, "target=edges")
+    found = inspect_run(run)
+    probes = written(run)["probes"]
+    assert probes["layers"] == ["input", "0", "2", "3"]
+    assert probes["r2"][probes["layers"].index("0")][0] == pytest.approx(1, abs=1e-6)
+    assert "of another scale, and not probed: 1" in found.lines
+
+
+def test_a_template_is_the_run_s_own(make_run):
+    config = {**CONV, "in_channels": 1, "out_channels": 1, "kernel_size": [5, 7]}
+    run = make_run(nn.Conv2d(1, 1, (5, 7), bias=False), config, "target=template", "target.patch=[3,8,4,11]")
+    with pytest.raises(ConvexpError, match=r"template\.npy does not exist"):
+        inspect_run(run)
+    template = torch.rand(1, 5, 7)
+    RunFolder(run).write_template(template)
+    inspect_run(run)
+    assert written(run)["verdict"] == {"kind": "linear", "size": [5, 7], "mixes": False}
+    true = Template([0, 5, 0, 7], method="zero_mean")
+    true.cut(template[0][None])
+    image = shapes(97, 103, seed=2**32)[None]
+    error = nn.functional.mse_loss(convexp.load_run(run)(image), true(image)).item()
+    assert written(run)["errors"]["shapes_a"]["mse"] == pytest.approx(error, rel=1e-4)
+
+
+def test_a_filter_without_modules_is_linear_all_the_same(make_run, tmp_path, monkeypatch):
+    (tmp_path / "functional_model.py").write_text(FUNCTIONAL)
+    monkeypatch.syspath_prepend(tmp_path)
+    from functional_model import Wide
+
+    run = make_run(Wide(), {"_target_": "functional_model.Wide"}, "target=highpass")
+    found = inspect_run(run, allow=["functional_model"])
+    assert found.facts["linear"] is True
+    assert found.facts["receptive_field"]["theoretical"] == [15, 15]
+
+
+FUNCTIONAL = """
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+class Wide(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, 1, 15, 15) / 225)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return functional.conv2d(image, self.weight)
+"""

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -5,6 +7,7 @@ from torch import nn
 from convexp.errors import ConvexpError
 from convexp.operators import (
     Blur,
+    BoxBlur,
     Filter,
     GaussianBlur,
     Gradients,
@@ -12,6 +15,7 @@ from convexp.operators import (
     Magnitude,
     Pipeline,
     Shift,
+    autocontrast,
     match_template,
 )
 from convexp.operators.verdict import Verdict, verdict
@@ -53,6 +57,16 @@ def luma(image):
         (Pipeline({"median": median, "blur": Blur()}), 1, Verdict("local", (9, 9))),
         (lambda image: image - image.amin(), 1, Verdict("global")),
         (lambda image: image - image.mean(), 3, Verdict("global")),
+        (autocontrast, 1, Verdict("global")),
+        (lambda image: image - image.mean(3, keepdim=True), 1, Verdict("global")),
+        (lambda image: image - image.mean(2, keepdim=True), 1, Verdict("global")),
+        (lambda image: image.cumsum(3), 1, Verdict("global")),
+        (lambda image: image * torch.linspace(0, 1, image.shape[3]), 1, Verdict("placed")),
+        (lambda image: image * (1 + torch.arange(image.shape[2])[:, None] % 2), 1, Verdict("placed")),
+        (lambda image: image + 0.1 * torch.randn_like(image), 1, Verdict("random")),
+        (BoxBlur(41), 1, Verdict("linear", (41, 41))),
+        (BoxBlur(31), 3, Verdict("linear", (31, 31))),
+        (GaussianBlur(61, 10.0), 1, Verdict("linear", (61, 61))),
         (lambda image: image[..., ::2, ::2], 1, None),
         (lambda image: image[..., 200:, :], 1, None),
     ],
@@ -91,7 +105,7 @@ def test_the_random_state_is_left_alone():
         (Verdict("linear", (7, 5)), "linear, one 7×5 kernel holds it exactly"),
         (Verdict("linear", (1, 1), mixes=True), "linear, one 1×1 kernel holds it exactly and mixes the colours"),
         (Verdict("pointwise", (2, 2)), "not linear, sees 2×2 pixels: kernels with a small non-linearity between "),
-        (Verdict("local", (5, 5)), "not linear, sees 5×5 pixels: no kernel holds it, a stack that sees as much can "),
+        (Verdict("local", (5, 5)), "not linear, sees at least 5×5 pixels: no kernel holds it, a stack that sees "),
         (Verdict("global"), "global, a far pixel changes the output here: no convolution can imitate it"),
     ],
 )
@@ -102,3 +116,15 @@ def test_in_words(found, words):
 def test_channels_must_be_positive():
     with pytest.raises(ConvexpError, match=r"^in_channels=0 must be positive"):
         verdict(torch.sqrt, 0)
+
+
+def test_nobody_waits_for_a_slow_operator():
+    calls = []
+
+    def slow(image):
+        calls.append(image)
+        time.sleep(0.2)
+        return image
+
+    assert verdict(slow, 1) is None
+    assert len(calls) == 2

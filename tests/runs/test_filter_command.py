@@ -1,6 +1,7 @@
 """What `convexp filter` writes and says."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_a_template_marks_its_best_place(here, capsys):
     assert (row, column) == (10, 22)
     filter_image(["template", "gray.png", "padded.npy", "patch=[11,44,23,59]", "border=zeros"])
     image = read_image("gray.png")[None]
-    expected = match_template(image, image[0, :, 11:44, 23:59], border="zeros")
+    expected = match_template(image, image[0, :, 11:44, 23:59], method="zero_mean", border="zeros")
     torch.testing.assert_close(torch.from_numpy(np.load("padded.npy"))[None, None], expected)
 
 
@@ -155,3 +156,26 @@ def test_a_stage_s_name_leads_nowhere_else(here):
     (here / "my/target/odd.yaml").write_text(f"_target_: convexp.operators.Pipeline\nstages:\n  ../../x: {{{stage}}}\n")
     filter_image(["odd", "cat.png", "out.png", "--stages", "--config-dir", "my"])
     assert (here / "out-1-..-..-x.png").exists()
+
+
+def test_a_stage_s_name_may_be_a_number(here):
+    (here / "my/target").mkdir(parents=True)
+    stages = "stages:\n  1: {_target_: convexp.operators.Blur}\n"
+    (here / "my/target/odd.yaml").write_text(f"_target_: convexp.operators.Pipeline\n{stages}")
+    filter_image(["odd", "cat.png", "out.png", "--stages", "--config-dir", "my"])
+    assert (here / "out-1-1.png").exists()
+
+
+def test_a_template_alone_has_no_kernel(here):
+    assert refusal("template", "--kernel") == "convexp: a template is cut from an image: give an IMAGE and an OUT, too"
+
+
+def test_a_missing_folder_of_targets(here):
+    line = "convexp: --config-dir nowhere: there is no such folder"
+    assert refusal("sobel", "cat.png", "o.png", "--config-dir", "nowhere") == line
+
+
+def test_nothing_of_the_place_is_imported_unless_it_is_named(here, monkeypatch):
+    before = list(sys.path)
+    filter_image(["sobel", "cat.png", "out.png"])
+    assert sys.path == before

@@ -26,10 +26,12 @@ def inspect(arguments: Sequence[str]) -> None:
     trust = "trust a package that the run's operator or model comes from"
     parser.add_argument("--allow", metavar="PACKAGE", action="append", default=[], help=trust)
     typed = parser.parse_args(arguments)
-    sys.path.append(str(Path.cwd()))  # a user's own operators and models lie where the command is typed
 
     from convexp.analysis.inspection import inspect_run
 
+    # Not before: what a stranger's folder holds under the name of an optional package would be imported.
+    if typed.allow:
+        sys.path.append(str(Path.cwd()))  # a user's own operators and models lie where the command is typed
     try:
         found = inspect_run(typed.run, typed.image, checkpoint=typed.checkpoint, allow=typed.allow)
     except ConvexpError as error:

@@ -21,8 +21,8 @@ def layers(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
     A module with a convolution kernel starts a layer. What follows it without one, such as an activation or a
     normalisation, belongs to it: the layer's representation is what leaves the last of them, under the convolution's
     name. Modules before the first convolution are layers of their own, and so is one that changes the number of
-    channels. A module's second call is ``name#2``. What a model's own ``forward`` does between its modules is not seen;
-    if no module returned what the model does, its output comes last, as ``output``.
+    channels or the scale. A module's second call is ``name#2``. What a model's own ``forward`` does between its modules
+    is not seen; if no module returned what the model does, its output comes last, as ``output``.
 
     Args:
         model: Any module. Inside `Standardised`, names are those of the inner model.
@@ -104,7 +104,10 @@ class _Record:
             return
         convolves = _convolves(module)
         last = self.layers.get(self._current)
-        combines = last is not None and last.shape[1] != output.shape[1]  # channels, as the magnitude of two does
+        # Channels, as the magnitude of two does; or pixels, as pooling does.
+        combines = last is not None and (
+            last.shape[1] != output.shape[1] or not 2 / 3 < output.shape[-1] / last.shape[-1] < 3 / 2
+        )
         if convolves or combines or not self._convolved:
             self._convolved |= convolves
             self.add(name, output)

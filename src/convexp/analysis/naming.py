@@ -11,6 +11,7 @@ from convexp.operators import kernels
 from convexp.operators.kernels import FIXED
 
 SIGMAS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+LARGEST = 15  # side of the templates: with larger ones, a large kernel would take minutes
 EQUAL = 1e-6  # what float32 leaves of a difference between cosines
 LITTLE_DC = 0.2  # of Σ|k|
 ODD = 0.5  # of Σk²: three quarters of the energy are odd
@@ -64,7 +65,7 @@ def nearest(kernel: Tensor) -> Name:
         return Name("zero", 0.0)
     # The cosine with a template that all I channels repeat: Σ template·sum / (norm · √I · norm of the template).
     summed = kernel.sum(dim=0) / (norm * len(kernel) ** 0.5)
-    names, templates = _catalogue(max(kernel.shape[1:]))
+    names, templates = _catalogue(min(max(kernel.shape[1:]), LARGEST))
     cosines = torch.stack([_cosines(summed, template).abs().max() for template in templates])
     best = int((cosines >= cosines.max() - EQUAL).nonzero()[0])
     cosine = _rounded(float(cosines[best]))

@@ -16,6 +16,7 @@ from convexp.operators import Gradients, Pipeline
 from convexp.operators.linear import GRADIENTS
 from convexp.runs.folder import slug
 
+MOST_MAPS = 256  # of a layer, that are shown
 MOST_CHANNELS = 8  # of a stage, that are probed for
 
 
@@ -26,15 +27,15 @@ def representations(subject: Subject) -> Findings:
     found = Findings(facts={"layers": {}})
     for number, (name, features) in enumerate(made[0].items(), 1):
         # On all images: a channel may be silent on one alone.
-        constant = set.intersection(*({*constant_channels(maps[name]).items()} for maps in made))
-        values = dict(sorted(constant))
+        known = [constant_channels(maps[name]) for maps in made]
+        values = {channel: known[0][channel] for channel in sorted(set.intersection(*map(set, known)))}
         found.facts["layers"][name] = {"shape": list(features.shape[1:]), "constant_channels": values}
         caption = name
         if values:
             said = _constants(name, values, features.shape[1])
             found.lines.append(said)
             caption = f"{name}, {len(values)} constant"
-        found.pictures[f"layers/{number:02}-{slug(name)}"] = feature_tiles(features[0], caption=caption)
+        found.pictures[f"layers/{number:02}-{slug(name)}"] = feature_tiles(features[0], caption=caption, most=MOST_MAPS)
     return found + _probed(subject, images, made)
 
 
@@ -47,7 +48,9 @@ def _constants(name: str, values: dict[int, float], channels: int) -> str:
 
 def _probed(subject: Subject, images: Sequence[Tensor], made: Sequence[dict[str, Tensor]]) -> Findings:
     stages = [_stages(subject, pair.input, pair.target) for pair in subject.pairs.values()]
-    held = {"input": list(images)} | {name: [maps[name] for maps in made] for name in made[0]}
+    # A pixel of another scale lies over no single pixel of a stage.
+    same = [name for name, maps in made[0].items() if 2 * min(maps.shape[-2:]) > min(images[0].shape[-2:])]
+    held = {"input": list(images)} | {name: [maps[name] for maps in made] for name in same}
     wanted = {name: [maps[name] for maps in stages] for name in stages[0]}
     try:
         table = probe(held, wanted)
@@ -56,14 +59,17 @@ def _probed(subject: Subject, images: Sequence[Tensor], made: Sequence[dict[str,
     picture = heat_map(
         table.r2, rows=table.layers, columns=table.stages, title="R² of stages, read from layers", best=True
     )
-    return Findings({"probes": _plain(table)}, {"probes": picture}, [summary(table)])
+    lines = [summary(table)]
+    if len(same) < len(made[0]):
+        lines.append(f"of another scale, and not probed: {', '.join(name for name in made[0] if name not in same)}")
+    return Findings({"probes": _plain(table)}, {"probes": picture}, lines)
 
 
 def _stages(subject: Subject, image: Tensor, target: Tensor) -> dict[str, Tensor]:
     """The operator's stages on an image, (1, 1, H, W) each; of several channels each is one."""
     operator = subject.operator
     if not isinstance(operator, Pipeline):
-        return _channels(subject.name, target, None)
+        return _channels(subject.name, target, operator)
     found: dict[str, Tensor] = {}
     for name, stage, output in zip(operator.names, operator.stages, operator.intermediate(image).values(), strict=True):
         found |= _channels(name, output, stage)

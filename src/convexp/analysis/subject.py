@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from convexp.errors import ConvexpError
@@ -13,10 +14,13 @@ from convexp.images.alignment import center_crop
 from convexp.images.samples import find_photograph
 from convexp.models import receptive_field
 from convexp.operators.response import Operator
+from convexp.operators.template import Template
+from convexp.runs.config import checked
 from convexp.runs.construction import require_trust
 from convexp.runs.filter import load_run, read_checkpoint
 from convexp.runs.folder import RunFolder
 from convexp.runs.parts import describe_data
+from convexp.training.data import ImageData
 from convexp.training.pairs import Pair, make_pair
 
 MOST_PIXELS = 640  # a side; of larger images the centre is inspected: 100 feature maps of it take 160 MB
@@ -71,25 +75,33 @@ class Subject:
                 allowed.
         """
         folder = RunFolder(run)
-        config = folder.read_config()
+        config = checked(OmegaConf.create(folder.read_config()))
         for part in ("model", "target", "data"):
-            if part not in config:
-                raise ConvexpError(f"{folder.config} is not the configuration of a run: it has no {part}")
             require_trust(config[part], allow=allow)
         model = load_run(run, checkpoint=checkpoint, allow=allow)
         data = describe_data(config)
-        data.cut_template()
-        images = data.validation_images() if image is None else {Path(image).stem: find_photograph(image)}
-        pairs: dict[str, Pair] = {}
-        for name, whole in images.items():
-            prepared = data.prepared(whole)
-            height, width = (min(side, MOST_PIXELS) for side in prepared.shape[-2:])
-            centre = center_crop(prepared, height, width)
-            _check(model, name, centre[None])
-            pairs[name] = make_pair(name, centre, data.operator)
-        step = int(read_checkpoint(folder.checkpoint(checkpoint)).get("global_step", 0))
+        try:
+            if isinstance(data.operator, Template):
+                data.operator.template = folder.read_template()
+            images = data.validation_images() if image is None else {Path(image).stem: find_photograph(image)}
+            pairs = {name: _pair(model, data, name, whole) for name, whole in images.items()}
+        except ConvexpError:
+            raise
+        except Exception as error:  # a stranger's configuration may ask for anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ConvexpError(f"{folder.config} describes nothing that can be inspected: {reason}") from error
+        step = read_checkpoint(folder.checkpoint(checkpoint)).get("global_step")
+        step = step if isinstance(step, int) and 0 <= step < 2**62 else 0
         target = str(config["choices"].get("target") or "target")
         return cls(folder, target, model, data.operator, pairs, step, checkpoint)
+
+
+def _pair(model: nn.Module, data: ImageData, name: str, whole: Tensor) -> Pair:
+    prepared = data.prepared(whole)
+    height, width = (min(side, MOST_PIXELS) for side in prepared.shape[-2:])
+    centre = center_crop(prepared, height, width)
+    _check(model, name, centre[None])
+    return make_pair(name, centre, data.operator)
 
 
 def _check(model: nn.Module, name: str, image: Tensor) -> None:

@@ -19,7 +19,9 @@ from convexp.models import receptive_field
 from convexp.models.blocks import kernels
 from convexp.operators.response import Operator, Response, impulse_response, support
 
+UNLIKE = 0.5  # a cosine that is no likeness
 MOST = 16  # kernels of the first layer that are named
+MOST_SPECTRA = 2  # outputs whose frequency response is shown, for gray images
 MOST_PAIRS = 9  # outputs and inputs of an effective kernel that are described
 
 
@@ -39,7 +41,7 @@ def first_layer(subject: Subject) -> Findings:
 
 def whole_filter(subject: Subject) -> Findings:
     """The kernel that a linear model equals, with its spectrum; of any other model the kernels at typical places."""
-    model, channels, field = subject.model, subject.channels, receptive_field(subject.model)
+    model, channels, field = subject.model, subject.channels, _field(subject)
     effective = effective_kernel(model, channels, field=field)
     facts: dict[str, Any] = {"receptive_field": {"theoretical": list(field)}, "linear": effective is not None}
     found = _one_kernel(subject, effective) if effective is not None else _local_kernels(subject)
@@ -51,16 +53,19 @@ def whole_filter(subject: Subject) -> Findings:
 
 
 def _one_kernel(subject: Subject, effective: Response) -> Findings:
-    true = impulse_response(subject.operator, subject.channels, side=4 * max(effective.kernel.shape[-2:]) + 17)
+    sides = (65, 193, 4 * max(effective.kernel.shape[-2:]) + 17)
+    found = (impulse_response(subject.operator, subject.channels, side=side) for side in sides)
+    true = next((response for response in found if response is not None), None)
     fits = true is not None and true.kernel.shape[:2] == effective.kernel.shape[:2]
     learned = LocalKernel(effective.kernel, effective.top, effective.left)
     shown = {"learned": learned} | ({"true": LocalKernel(true.kernel, true.top, true.left)} if true and fits else {})
     sides = _sides(subject)
     boxes = _aligned({name: _on_common_centre(part, name, sides) for name, part in shown.items()})
+    outputs, inputs = effective.kernel.shape[:2]
     described = [
-        {"output": o, "input": i, **_symmetry(effective.kernel[o, i])}
-        for o in range(effective.kernel.shape[0])
-        for i in range(effective.kernel.shape[1])
+        {"output": output, "input": channel, **_symmetry(effective.kernel[output, channel])}
+        for output in range(outputs)
+        for channel in range(inputs)
     ][:MOST_PAIRS]
     facts: dict[str, Any] = {
         "energy_99": list(energy_box(effective.kernel)),
@@ -72,18 +77,24 @@ def _one_kernel(subject: Subject, effective: Response) -> Findings:
             "described": described,
         },
     }
-    lines = [
-        f"linear: one {'×'.join(map(str, effective.kernel.shape[-2:]))} kernel equals it; {_in_words(described[0])}"
-    ]
+    which = f" (of output 0 and input 0; inspect.json has {len(described)})" if outputs * inputs > 1 else ""
+    size = "×".join(map(str, effective.kernel.shape[-2:]))
+    lines = [f"linear: one {size} kernel equals it; {_in_words(described[0])}{which}"]
     if "true" in boxes:
         distance = float((boxes["learned"] - boxes["true"]).norm() / boxes["true"].norm())
         facts["effective_kernel"]["distance_to_true"] = distance
-        lines[0] += f"; it differs from the true one by {100 * distance:.2g} % of its norm"
-    output, input_ = divmod(int(effective.kernel.flatten(2).norm(dim=2).argmax()), effective.kernel.shape[1])
-    pictures = {
-        "effective_kernel": kernels_beside(boxes),
-        "frequency_response": frequency_response({name: box[output, input_] for name, box in boxes.items()}),
+        lines[0] += f"; it differs from the true one by {_percent(distance)} of its norm"
+        if inputs > 1:
+            gray = {name: box.sum(dim=1) for name, box in boxes.items()}
+            distance = float((gray["learned"] - gray["true"]).norm() / gray["true"].norm())
+            facts["effective_kernel"]["distance_to_true_on_gray"] = distance
+            lines[0] += f", and on gray images by {_percent(distance)}"
+    spectra = {
+        name + (f" {output}" if outputs > 1 else ""): box[output].sum(dim=0)
+        for output in range(min(outputs, MOST_SPECTRA))
+        for name, box in boxes.items()
     }
+    pictures = {"effective_kernel": kernels_beside(boxes), "frequency_response": frequency_response(spectra)}
     return Findings(facts, pictures, lines)
 
 
@@ -91,12 +102,13 @@ def _local_kernels(subject: Subject) -> Findings:
     found = Findings(facts={"local_kernels": {}})
     image = next(iter(subject.pairs.values())).input
     sides = _sides(subject)
+    functions: dict[str, Operator] = {"learned": subject.model, "true": subject.operator}
+    reaches = {name: support(function, subject.channels) for name, function in functions.items()}
     energies: list[tuple[int, int]] = []
-    for content, place in places(image, margin=max(receptive_field(subject.model))).items():
-        functions: dict[str, Operator] = {"learned": subject.model, "true": subject.operator}
+    for content, place in places(image, margin=max(_field(subject))).items():
         known: dict[str, LocalKernel] = {}
         for name, function in functions.items():
-            kernel = _local(function, name, image, place, sides)
+            kernel = _local(function, name, image, place, sides, reaches[name])
             if kernel is not None:
                 known[name] = _on_common_centre(kernel, name, sides)
         if "learned" not in known:
@@ -116,6 +128,14 @@ def _local_kernels(subject: Subject) -> Findings:
     return found
 
 
+def _field(subject: Subject) -> tuple[int, int]:
+    """The receptive field; of a model that convolves without modules, what an experiment tells."""
+    field = receptive_field(subject.model)
+    if field == (1, 1) and (box := support(subject.model, subject.channels)) is not None:
+        return box[1] - box[0] + 1, box[3] - box[2] + 1
+    return field
+
+
 def _sides(subject: Subject) -> dict[str, tuple[int, int]]:
     """Heights and widths of the first image, of what model and operator make of it, and of their common centre."""
     image, target = next(iter(subject.pairs.values()))
@@ -127,14 +147,19 @@ def _sides(subject: Subject) -> dict[str, tuple[int, int]]:
 
 
 def _local(
-    function: Operator, name: str, image: Tensor, place: tuple[int, int], sides: dict[str, tuple[int, int]]
+    function: Operator,
+    name: str,
+    image: Tensor,
+    place: tuple[int, int],
+    sides: dict[str, tuple[int, int]],
+    reach: tuple[int, int, int, int] | None,
 ) -> LocalKernel | None:
     """The kernel at the pixel of the common centre that lies over a pixel of the image."""
     pixel: list[int] = []
     for at, whole, own, common in zip(place, sides["image"], sides[name], sides["common"], strict=True):
         line = min(max(at - (whole - common) // 2, 0), common - 1)
         pixel.append(line + (own - common) // 2)
-    return local_kernel(function, image, (pixel[0], pixel[1]), reach=support(function, image.shape[1]))
+    return local_kernel(function, image, (pixel[0], pixel[1]), reach=reach)
 
 
 def _on_common_centre(kernel: LocalKernel, name: str, sides: dict[str, tuple[int, int]]) -> LocalKernel:
@@ -184,15 +209,21 @@ def _in_words(facts: dict[str, Any]) -> str:
     return ", ".join([f"DC gain {facts['dc_gain']:.4g}", separable, *symmetry])
 
 
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f} %" if fraction >= 0.1 else f"{100 * fraction:.2g} %"
+
+
 def _caption(name: Name) -> str:
     """In letters that the pictures' font has."""
     text = name.name.replace("σ=", "sigma ").replace("λ=", "wavelength ")
-    angle = "" if name.angle is None else f", {name.angle:.0f}°"
+    angle = "" if name.angle is None else f", {round(name.angle)}°"
     return f"{text} {name.cosine:.2f}{angle}"
 
 
 def _said(name: Name) -> str:
+    if name.cosine < UNLIKE and name.angle is None:
+        return "like none of the catalogue"
     text = f"{name.name} (cosine {name.cosine:.2f})"
     if name.angle is None or name.steered is None:
         return text
-    return f"{text}, an edge at {name.angle:.0f}° (cosine {name.steered:.2f})"
+    return f"{text}, an edge at {round(name.angle)}° (cosine {name.steered:.2f})"

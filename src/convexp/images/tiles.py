@@ -168,12 +168,13 @@ class KernelComparison:
         return with_margin(grid(cells, columns=self.columns, gap=2 * MARGIN), MARGIN)
 
 
-def feature_tiles(features: Tensor, *, caption: str | None = None) -> Tensor:
-    """Show feature maps, each on its own symmetric scale, whose limit is written above it; the first 16 of many.
+def feature_tiles(features: Tensor, *, caption: str | None = None, most: int = MOST_MAPS) -> Tensor:
+    """Show feature maps, each on its own symmetric scale, whose limit is written above it; the first ones of many.
 
     Args:
         features: (C, H, W).
         caption: What is written above all, for example the block's name.
+        most: How many are shown.
 
     Returns:
         (3, height, width) uint8.
@@ -187,7 +188,7 @@ def feature_tiles(features: Tensor, *, caption: str | None = None) -> Tensor:
     """
     if features.ndim != 3 or not features.numel():
         raise ConvexpError(f"feature_tiles: features have shape {tuple(features.shape)}; pass one image's, (C, H, W)")
-    shown = features[:MOST_MAPS]
+    shown = features[:most]
     columns = math.ceil(math.sqrt(len(shown)))
     longest = min(SIDE, 2 * SIDE // columns)
     cells = [_map(index, plain(feature_HW), longest) for index, feature_HW in enumerate(shown)]

@@ -25,7 +25,7 @@ def equalize(image: Tensor) -> Tensor:
     """
     from kornia.enhance import equalize as equalized
 
-    image = padded(image, 1, 1, None)
+    image = padded(image, 1, 1, None).detach()
     least, largest = float(image.amin()), float(image.amax())
     # kornia says so too, but by an assertion on the device, after which CUDA is of no use.
     if not 0 <= least <= largest <= 1:

@@ -35,7 +35,7 @@ class Pipeline(nn.Module):
         for name, stage in stages.items():
             if not callable(stage):
                 raise ConvexpError(f"stage {name!r} is {_one_line(stage)}; must be callable on (B, C, H, W)")
-        self.names = tuple(stages)
+        self.names = tuple(map(str, stages))  # a number is a name, too, in YAML
         # Not a ModuleDict, which refuses the names of its own methods: "float", "type", "values", …
         self.stages = nn.ModuleList(
             stage if isinstance(stage, nn.Module) else _Function(stage) for stage in stages.values()

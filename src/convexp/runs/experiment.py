@@ -18,6 +18,7 @@ from convexp.errors import ConvexpError
 from convexp.images.tiles import KernelComparison
 from convexp.models.blocks import kernels
 from convexp.operators.response import impulse_response
+from convexp.operators.template import Template
 from convexp.operators.verdict import Verdict, verdict
 from convexp.runs import advice, report
 from convexp.runs.construction import untrusted
@@ -81,6 +82,8 @@ def run(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
     if trainer.is_global_zero:
         folder = RunFolder.create(place)
         folder.write_config(config)
+        if isinstance(data.operator, Template) and data.operator.template is not None:
+            folder.write_template(data.operator.template)
         os.environ[_FOLDER_VARIABLE] = str(folder.path)
     folder = RunFolder(os.environ[_FOLDER_VARIABLE])
     if config["trainer"]["strategy"] == "ddp_spawn":
@@ -211,7 +214,7 @@ def _announce(
 ) -> None:
     target = config["choices"].get("target") or "operator"
     if words := advice.demands(target, found, model):
-        hopeless = found is not None and found.kind == "global"
+        hopeless = found is not None and found.hopeless
         print(f"WARNING:{words[1:]}" if hopeless else words, file=sys.stderr if hopeless else sys.stdout)
     if words := advice.opening(objective):
         print(words)

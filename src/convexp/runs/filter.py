@@ -46,7 +46,7 @@ def load_run(
     weights: dict[str, Tensor] = read_checkpoint(path)["state_dict"]
     try:
         model.load_state_dict(
-            {name.removeprefix("model."): weight for name, weight in weights.items() if name.startswith("model.")}
+            {name.removeprefix("model."): weight for name, weight in weights.items() if str(name).startswith("model.")}
         )
     except RuntimeError as error:
         raise ConvexpError(f"{path} has the weights of another model: {_brief(error)}") from error

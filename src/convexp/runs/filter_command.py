@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_module
 
+from convexp.errors import ConvexpError
 from convexp.runs.config import checked
 from convexp.runs.explanation import explain, mendable
 
@@ -26,13 +27,15 @@ def filter_image(arguments: Sequence[str]) -> None:
         arguments: What was typed behind `filter`.
     """
     typed = _parsed(arguments)
-    sys.path.append(str(Path.cwd()))  # a user's own operators lie where the command is typed
     overrides = [f"target={typed.target}", *typed.overrides]
     try:
         target = _composed(overrides, typed.config_dir)
 
         from convexp.runs.view import View
 
+        # Not before: what lies here under the name of an optional package would be imported.
+        if typed.config_dir is not None:
+            sys.path.append(str(Path.cwd()))  # a user's own operators lie where the command is typed
         view = View(typed.target, target)
         if typed.files:
             view.write(*typed.files, stages=typed.stages)
@@ -67,6 +70,8 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _composed(overrides: Sequence[str], folder: str | None) -> dict[str, Any]:
+    if folder is not None and not Path(folder).is_dir():
+        raise ConvexpError(f"--config-dir {folder}: there is no such folder")
     search = [] if folder is None else [f"hydra.searchpath=[file://{Path(folder).resolve()}]"]
     with initialize_config_module("convexp.configs", version_base="1.3"):
         return checked(compose("train", [*overrides, *search]))["target"]

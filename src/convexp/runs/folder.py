@@ -9,11 +9,14 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import yaml
 
 from convexp.errors import ConvexpError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ATTEMPTS = 20  # at a lock
 
@@ -32,6 +35,7 @@ class RunFolder:
         self.failure = self.path / "failure.json"
         self.checkpoints = self.path / "checkpoints"
         self.inspection = self.path / "inspect"
+        self.template = self.path / "template.npy"
 
     @classmethod
     def create(cls, path: Path) -> "RunFolder":
@@ -73,6 +77,26 @@ class RunFolder:
         finally:
             if self.finished:
                 path.unlink(missing_ok=True)
+
+    def write_template(self, template: "Tensor") -> None:
+        """Keeps the template (C, h, w) that the operator looks for: the image it was cut from may not stay.
+
+        Raises:
+            ConvexpError: If it cannot be written.
+        """
+        from convexp.images.files import write_array  # torch takes seconds to import
+
+        write_array(template, self.template)
+
+    def read_template(self) -> "Tensor":
+        """The template (C, h, w) that the operator looks for.
+
+        Raises:
+            ConvexpError: If there is none, or it is damaged.
+        """
+        from convexp.images.files import read_image
+
+        return read_image(self.template)
 
     def write_failure(self, reason: str) -> None:
         """Notes why the run failed, in one line.

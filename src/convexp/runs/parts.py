@@ -131,7 +131,7 @@ def _initialise(model: nn.Module, method: str | list[str] | None, data: ImageDat
 
 def _kernel(name: str) -> Tensor:
     if name not in FIXED:
-        near = get_close_matches(name, ("lsuv", "contrast", *FIXED), n=1)
+        near = get_close_matches(name, [start for start in ("lsuv", "contrast", *FIXED) if start != name], n=1)
         suggestion = f"; did you mean {near[0]}?" if near else ""
         raise ConvexpError(
             f"initialisation={name}: no such start{suggestion}; there are lsuv, contrast, null, and the kernels "

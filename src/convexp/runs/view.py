@@ -72,6 +72,8 @@ class View:
     def print_kernels(self) -> None:
         """Prints the kernel, if it is linear, else what it is, and the kernels of its linear stages."""
         operator, channels = self.operator, self.channels
+        if isinstance(operator, Template) and operator.template is None:
+            raise ConvexpError("a template is cut from an image: give an IMAGE and an OUT, too")
         response = impulse_response(operator, channels, side=SIDE)
         if response is not None:
             print(f"{self.name}: {listing(response)}")

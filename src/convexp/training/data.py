@@ -69,7 +69,7 @@ class ImageData(L.LightningDataModule):
         Raises:
             ConvexpError: If the image cannot be read, or the patch is not inside it.
         """
-        if isinstance(self.operator, Template):
+        if isinstance(self.operator, Template) and self.operator.template is None:
             self.operator.cut(self.prepared(next(iter(self.training_images().values()))))
 
     @property
@@ -156,13 +156,14 @@ class Shapes(ImageData):
     width: int = 400
     snowman: Sequence[int] | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.snowman is not None and len(self.snowman) != 2:
+            raise ConvexpError(f"data.snowman={list(self.snowman)} must be top and left, as [210,246]")
+
     def training_images(self) -> Images:
         """One picture of shapes, drawn from the seed."""
-        place = None
-        if self.snowman is not None:
-            if len(self.snowman) != 2:
-                raise ConvexpError(f"data.snowman={list(self.snowman)} must be top and left, as [210,246]")
-            place = (self.snowman[0], self.snowman[1])
+        place = None if self.snowman is None else (self.snowman[0], self.snowman[1])
         return {"shapes": generated.shapes(self.height, self.width, seed=self.seed, snowman=place)}
 
     def validation_images(self) -> Images:
@@ -173,7 +174,8 @@ class Shapes(ImageData):
         place = None
         if self.snowman is not None:
             random, (height, width) = np.random.default_rng((seed, 1)), generated.SNOWMAN
-            down, right = random.integers([self.height - height, self.width - width], endpoint=True)
+            room = np.maximum([self.height - height, self.width - width], 0)
+            down, right = random.integers(room, endpoint=True)
             place = (int(down), int(right))
         return generated.shapes(self.height, self.width, seed=seed, snowman=place)
 

@@ -36,7 +36,8 @@ def make_pair(name: str, image: Tensor, operator: Callable[[Tensor], object]) ->
             raise
         except Exception as error:  # a user's operator may raise anything
             raise ConvexpError(
-                f"the target fails on {name} {tuple(image.shape)}: {type(error).__name__}: {error}"
+                f"the target fails on {name} {tuple(image.shape)}: "
+                + " ".join(f"{type(error).__name__}: {error}".split())
             ) from error
     if not isinstance(target, Tensor) or target.ndim != 4 or len(target) != 1:
         shown = tuple(target.shape) if isinstance(target, Tensor) else type(target).__name__

@@ -1,0 +1,292 @@
+"""What a search is to do, as its YAML and the command line say it, checked before anything slow is imported."""
+
+import importlib.resources
+import json
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from convexp.errors import ConvexpError
+from convexp.runs.config import COUNT, GROUPS, checked
+from convexp.runs.explanation import explain, mendable
+from convexp.runs.ranking import METRICS
+from convexp.runs.record import PLACES, number
+from convexp.runs.sweep import identity
+
+_HIGHER = ("val/r2", "val/psnr", "val/ssim")
+_DEFAULTS: Mapping[str, Any] = {"trials": 20, "objective": "val/mse", "storage": None, "heartbeat": 30}
+_SETTINGS = ("name", *_DEFAULTS)
+_SPREAD = ("low", "high", "log", "step", "int")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is searched.
+
+    Args:
+        name: Of the study and its folder.
+        trials: How many are to be complete.
+        objective: A metric of the best weights.
+        storage: A database's URL; without, a file in the folder.
+        heartbeat: Seconds between a worker's signs of life.
+        space: What the values of each key are drawn from.
+        overrides: What all trials share, as typed.
+        config_dir: A folder with choices of the user's own.
+    """
+
+    name: str
+    trials: int
+    objective: str
+    storage: str | None
+    heartbeat: int
+    space: Mapping[str, BaseDistribution]
+    overrides: Sequence[str]
+    config_dir: str | None = None
+
+    @property
+    def direction(self) -> Literal["minimize", "maximize"]:
+        """Whether more or less of the objective is better."""
+        return "maximize" if self.objective in _HIGHER else "minimize"
+
+    def words(self, values: Mapping[str, Any]) -> list[str]:
+        """The overrides of a trial with these values.
+
+        >>> Plan("a", 1, "val/mse", None, 30, {}, ["model=deep"]).words({"optimizer.lr": 0.001, "loss": "l1"})
+        ['model=deep', 'optimizer.lr=0.001', 'loss=l1']
+        """
+        return [*self.overrides, *(f"{key}={_typed(value)}" for key, value in values.items())]
+
+    def config(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The checked configuration of a trial with these values."""
+        return composed(self.words(values), self.config_dir)[0]
+
+
+def composed(words: Sequence[str], config_dir: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration that overrides make: as a run keeps it, and as it is written, interpolations and all."""
+    search = [] if config_dir is None else [f"hydra.searchpath=['file://{Path(config_dir).resolve()}']"]
+    with initialize_config_module("convexp.configs", version_base="1.3"):
+        config = compose("train", [*words, *search], return_hydra_config=True)
+    chosen = config.hydra.runtime.choices
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    choices = {group: chosen.get(group) for group in (*GROUPS, "experiment")}
+    plain = {**checked(own), "choices": choices, "overrides": list(words)}
+    return {**plain, "identity": identity(plain)}, cast("dict[str, Any]", OmegaConf.to_container(own))
+
+
+def read_plan(words: Sequence[str], config_dir: str | None = None) -> Plan:
+    """What is searched, according to the words typed and the YAML that they name.
+
+    Args:
+        words: `search=name`, `search.trials=…` and the like, and overrides as of training; a key among them is not
+            searched.
+        config_dir: A folder whose `search/` has spaces of the user's own.
+
+    Raises:
+        ConvexpError: If there is no such search, or something in it is wrong.
+    """
+    own = dict(word.split("=", 1) for word in words if word.startswith(("search=", "search.")) and "=" in word)
+    name = own.pop("search", "default")
+    overrides = [word for word in words if not word.startswith(("search=", "search."))]
+    content = _read(name, config_dir)
+    for key, text in own.items():
+        setting = key.removeprefix("search.")
+        if setting not in _SETTINGS:
+            raise ConvexpError(f"{key}={text}: there is no such key; there are search.{', search.'.join(_SETTINGS)}")
+        content[setting] = yaml.safe_load(text)
+    if unknown := set(content) - {*_SETTINGS, "space"}:
+        raise ConvexpError(
+            f"search={name}: {min(unknown)}: nothing reads this key; there are space, {', '.join(_SETTINGS)}"
+        )
+    values: dict[str, Any] = {"name": name, **_DEFAULTS, **content}
+    for key in ("trials", "heartbeat"):
+        if not COUNT.accepts(values[key]):
+            raise ConvexpError(f"search.{key}={values[key]}: must be a whole number ≥ 1")
+    if values["objective"] not in METRICS[1:]:
+        near = get_close_matches(str(values["objective"]), METRICS[1:], n=1)
+        suggestion = f"; did you mean {near[0]}?" if near else ""
+        raise ConvexpError(
+            f"search.objective={values['objective']}: no such metric{suggestion}; there are {', '.join(METRICS[1:])}"
+        )
+    if values["storage"] is not None and "://" not in str(values["storage"]):
+        raise ConvexpError(
+            f"search.storage={values['storage']}: must be a database's URL, as postgresql://user@host/searches, or null"
+        )
+    space = _space(values.pop("space", None), f"search={name}", {word.lstrip("+~").split("=", 1)[0] for word in words})
+    plan = Plan(
+        name=str(values["name"]),
+        trials=values["trials"],
+        objective=values["objective"],
+        storage=values["storage"],
+        heartbeat=values["heartbeat"],
+        space=space,
+        overrides=overrides,
+        config_dir=config_dir,
+    )
+    _require_runnable(plan)
+    return plan
+
+
+def write_best(plan: Plan, values: Mapping[str, Any], folder: Path) -> Path:
+    """Writes a trial as an experiment: its choices, and every key that they alone would set otherwise.
+
+    Args:
+        plan: Of the search.
+        values: Of the trial.
+        folder: That of the search.
+
+    Returns:
+        `experiment/best.yaml` in the folder, which then serves as `--config-dir`.
+    """
+    plain, written = composed(plan.words(values), plan.config_dir)
+    choices, standard = plain["choices"], composed([])[0]["choices"]
+    model = {} if choices["model"] == standard["model"] else {"model": choices["model"]}
+    brought = composed(_choosing(model), plan.config_dir)[0]["choices"]  # a model chooses its recipe too
+    chosen = model | {group: choices[group] for group in GROUPS if choices[group] != brought[group]}
+    _, bare = composed(_choosing(chosen), plan.config_dir)
+    entries: dict[str, Any] = {"defaults": [{f"override /{group}": choice} for group, choice in chosen.items()]}
+    entries["defaults"].append("_self_")
+    entries |= _otherwise({key: value for key, value in written.items() if key not in (*PLACES, "allow")}, bare)
+    text = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=120)
+    path = folder / "experiment" / "best.yaml"
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(f"{path.name}.{time.time_ns()}.partial")  # several workers may come to the end at once
+    partial.write_text(f"# @package _global_\n{text}", encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def _choosing(choices: Mapping[str, Any]) -> list[str]:
+    return [f"{group}={choice}" for group, choice in choices.items()]
+
+
+def _typed(value: object) -> str:
+    """A value as Hydra reads it; a list among the choices is text already."""
+    if isinstance(value, str) and not re.fullmatch(r"[\w./-]+|\[.*\]", value):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _read(name: str, config_dir: str | None) -> dict[str, Any]:
+    """A search's YAML: the user's own before convexp's."""
+    found: dict[str, Any] = {}
+    for place in (importlib.resources.files("convexp.configs"), *([] if config_dir is None else [Path(config_dir)])):
+        folder = place / "search"
+        if folder.is_dir():
+            found |= {file.name[:-5]: file for file in folder.iterdir() if file.name.endswith(".yaml")}
+    if name not in found:
+        near = get_close_matches(name, found, n=1)
+        suggestion = f"; did you mean {near[0]}?" if near else ""
+        raise ConvexpError(f"search={name}: no such search{suggestion}; there are {', '.join(sorted(found))}")
+    try:
+        content = yaml.safe_load(found[name].read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConvexpError(f"{found[name]} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConvexpError(f"{found[name]}: must be a mapping with a space")
+    return cast("dict[str, Any]", content)
+
+
+def _space(content: object, source: str, typed: set[str]) -> dict[str, BaseDistribution]:
+    if not isinstance(content, dict) or not content:
+        raise ConvexpError(f"{source}: space must name what is searched, as optimizer.lr: {{low: 1e-4, high: 1e-1}}")
+    entries = cast("dict[object, object]", content)
+    space = {str(key): _spread(node, f"{source}: {key}") for key, node in entries.items() if str(key) not in typed}
+    if not space:
+        raise ConvexpError(
+            f"{source}: every key of its space was typed, so that nothing is left to search; leave one out"
+        )
+    return space
+
+
+def _spread(node: object, where: str) -> BaseDistribution:
+    """What a key's values are drawn from."""
+    entry = cast("dict[str, Any]", node) if isinstance(node, dict) else {}
+    if set(entry) == {"choices"}:
+        return CategoricalDistribution(_choices(entry["choices"], where))
+    if not {"low", "high"} <= set(entry) <= set(_SPREAD):
+        raise ConvexpError(
+            f"{where}: must be {{low: …, high: …}}, with log: true, int: true or step: …, or {{choices: […]}}"
+        )
+    low, high = (_number(entry[bound], f"{where}.{bound}") for bound in ("low", "high"))
+    log, whole, step = entry.get("log", False), entry.get("int", False), entry.get("step")
+    for flag, value in (("log", log), ("int", whole)):
+        if not isinstance(value, bool):
+            raise ConvexpError(f"{where}.{flag}={value}: must be true or false")
+    if low >= high:
+        raise ConvexpError(f"{where}: low={low:g} must be less than high={high:g}")
+    if log and low <= 0:
+        raise ConvexpError(f"{where}: low={low:g} must be more than 0 with log: true")
+    if step is not None:
+        step = _number(step, f"{where}.step")
+        if log or not 0 < step <= high - low:
+            raise ConvexpError(f"{where}: step={step:g} must be more than 0, at most high − low, and without log: true")
+    if not whole:
+        return FloatDistribution(low, high, log=log, step=step)
+    if any(value != math.floor(value) for value in (low, high, step or 1)):
+        raise ConvexpError(f"{where}: low, high and step must be whole with int: true")
+    return IntDistribution(int(low), int(high), log=log, step=int(step or 1))
+
+
+def _choices(node: object, where: str) -> list[bool | int | float | str | None]:
+    values = cast("list[object]", node) if isinstance(node, list) else []
+    if not values or any(isinstance(value, dict) for value in values):
+        raise ConvexpError(f"{where}.choices: must be a list of names, numbers or lists")
+    plain = [json.dumps(value) if isinstance(value, list) else value for value in values]
+    return cast("list[bool | int | float | str | None]", plain)
+
+
+def _number(value: object, where: str) -> float:
+    try:
+        found = number(float(value) if isinstance(value, str) else value)  # YAML 1.1 reads 1e-3 as text
+    except ValueError:
+        found = None
+    if found is None:
+        raise ConvexpError(f"{where}={value}: must be a number")
+    return found
+
+
+def _require_runnable(plan: Plan) -> None:
+    """Composes every choice and both bounds of every key, so that no trial fails for a reason known beforehand."""
+    ends: Mapping[str, Sequence[Any]] = {
+        key: getattr(spread, "choices", None) or (getattr(spread, "low", None), getattr(spread, "high", None))
+        for key, spread in plan.space.items()
+    }
+    first = {key: values[0] for key, values in ends.items()}
+    composed(plan.overrides, plan.config_dir)
+    for key, values in ends.items():
+        for value in values:
+            words = plan.words({**first, key: value})
+            try:
+                trainer = composed(words, plan.config_dir)[0]["trainer"]
+            except Exception as error:
+                if not mendable(error):
+                    raise
+                raise ConvexpError(f"the space: {explain(error, words)}") from error
+            if trainer["strategy"] == "ddp" or (trainer["strategy"] == "auto" and trainer.get("devices") != 1):
+                raise ConvexpError(
+                    f"trainer.strategy={trainer['strategy']} with trainer.devices={trainer.get('devices', 'auto')} "
+                    "in a search: its processes would each search for themselves; use trainer.strategy=ddp_spawn"
+                )
+
+
+def _otherwise(node: Mapping[str, Any], bare: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a mapping that another one says otherwise, or does not say."""
+    changed: dict[str, Any] = {}
+    for key, value in node.items():
+        other = bare.get(key)
+        if isinstance(value, dict) and isinstance(other, dict):
+            if part := _otherwise(cast("dict[str, Any]", value), cast("dict[str, Any]", other)):
+                changed[key] = part
+        elif key not in bare or value != other or type(value) is not type(other):
+            changed[key] = value
+    return changed
