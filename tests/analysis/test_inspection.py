@@ -147,6 +147,13 @@ def test_a_kernel_of_another_parity_is_laid_over_the_true_one(make_run):
     assert facts["errors"]["shapes_a"]["mse"] == pytest.approx(0, abs=1e-12)
 
 
+def test_a_run_from_before_there_were_sweeps(perfect):
+    config = yaml.safe_load((perfect / "config.yaml").read_text())
+    del config["sweep"]
+    (perfect / "config.yaml").write_text(yaml.safe_dump(config))
+    assert inspect_run(perfect).facts["step"] == 7
+
+
 def test_constant_channels_are_named(make_run):
     model = edges_blur()
     model[0].weight[1] = 0

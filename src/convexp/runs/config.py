@@ -195,6 +195,7 @@ def checked(config: DictConfig) -> dict[str, Any]:
         plain = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except MissingMandatoryValue as error:
         raise ConvexpError(f"{error.full_key} has no value: give one, as {error.full_key}=…") from error
+    plain.setdefault("sweep", None)  # runs were made before there was this key
     for key in plain:
         if key not in (*GROUPS, *SETTINGS, *KEPT):
             raise ConvexpError(f"{key}: nothing reads this key; there are {', '.join((*GROUPS, *SETTINGS))}")
