@@ -13,7 +13,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-from tensorboard.summary.writer import record_writer
+from tensorboard.summary.writer import event_file_writer, record_writer
 from torch.utils.tensorboard.summary import hparams
 
 from convexp.runs.record import PLACES
@@ -27,6 +27,9 @@ def _masked_crc32c(data: bytes) -> int:
 
 # TensorBoard's own is a loop in Python: a tenth of a second a megabyte of pictures, in which no step is taken.
 record_writer.masked_crc32c = _masked_crc32c
+
+# A folder's files are read in the order of their names, in which the 10th of a process would come before its 9th.
+event_file_writer._global_uid = event_file_writer.AtomicCounter(10**6)  # pyright: ignore[reportPrivateUsage]
 
 #: What stands in the table: the names of the choices, numbers, and what is a category though it may be a number.
 CHOICES = ("target", "model", "data", "optimizer", "scheduler", "loss")
