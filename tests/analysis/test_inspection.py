@@ -370,3 +370,16 @@ class Wide(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         return functional.conv2d(image, self.weight)
 """
+
+
+def test_the_kernel_at_a_chosen_pixel(perfect, capsys):
+    inspect([str(perfect), "--at", "40,50"])
+    chosen = written(perfect)["local_kernels"]["chosen"]
+    assert chosen["place"] == [40, 50]
+    assert (perfect / "inspect/local_kernel_chosen.png").exists()
+    with pytest.raises(SystemExit) as stopped:
+        inspect([str(perfect), "--at", "97,0"])
+    assert stopped.value.code == "convexp: --at 97,0 is not inside shapes_a, which is 97×103"
+    with pytest.raises(SystemExit):
+        inspect([str(perfect), "--at", "a"])
+    assert "a: must be two whole numbers, as 120,80" in capsys.readouterr().err

@@ -23,6 +23,8 @@ def inspect(arguments: Sequence[str]) -> None:
     source = "a file, or a photograph as coffee; without, the run's validation images"
     parser.add_argument("image", metavar="IMAGE", nargs="?", help=source)
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which weights")
+    pixel = "also show the local kernel at this pixel of the image"
+    parser.add_argument("--at", metavar="ROW,COLUMN", type=_pixel, help=pixel)
     trust = "trust a package that the run's operator or model comes from"
     parser.add_argument("--allow", metavar="PACKAGE", action="append", default=[], help=trust)
     typed = parser.parse_args(arguments)
@@ -33,9 +35,17 @@ def inspect(arguments: Sequence[str]) -> None:
     if typed.allow:
         sys.path.append(str(Path.cwd()))  # a user's own operators and models lie where the command is typed
     try:
-        found = inspect_run(typed.run, typed.image, checkpoint=typed.checkpoint, allow=typed.allow)
+        found = inspect_run(typed.run, typed.image, checkpoint=typed.checkpoint, allow=typed.allow, at=typed.at)
     except ConvexpError as error:
         sys.exit(f"convexp: {error}")
     first, *more = found.lines
     print(f"\n  {first}\n", *(f"  - {sentence}" for sentence in more), sep="\n")
     print(f"\n  {len(found.pictures)} pictures and inspect.json in {Path(typed.run, 'inspect')}, and in TensorBoard\n")
+
+
+def _pixel(text: str) -> tuple[int, int]:
+    try:
+        row, column = map(int, text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: must be two whole numbers, as 120,80") from error
+    return row, column

@@ -26,6 +26,7 @@ def inspect_run(
     *,
     checkpoint: Literal["best", "last"] = "best",
     allow: Sequence[str] = (),
+    at: tuple[int, int] | None = None,
 ) -> Findings:
     """Looks inside what a run has learned, and writes it into `inspect/` in its folder and into its TensorBoard.
 
@@ -34,6 +35,7 @@ def inspect_run(
         image: A file or the name of a photograph; None takes the run's validation images.
         checkpoint: Which weights.
         allow: Packages besides convexp, torch and kornia that the run's objects may come from.
+        at: Row and column of a pixel of the first image, whose local kernel is shown, too.
 
     Returns:
         What was found, as it was written.
@@ -42,7 +44,7 @@ def inspect_run(
         ConvexpError: If the folder is not a run's or cannot be written into, the image cannot be read, or a class is
             not allowed.
     """
-    subject = Subject.of_run(run, image, checkpoint=checkpoint, allow=allow)
+    subject = Subject.of_run(run, image, checkpoint=checkpoint, allow=allow, at=at)
     what = verdict(subject.operator, subject.channels)
     sizes = {name: list(pair.input.shape[-2:]) for name, pair in subject.pairs.items()}
     shown = ", ".join(f"{name} {height}×{width}" for name, (height, width) in sizes.items())

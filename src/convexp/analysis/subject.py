@@ -38,6 +38,7 @@ class Subject:
         pairs: Images (1, C, H, W) and what the operator makes of them, by name.
         step: Optimizer steps behind the weights.
         checkpoint: Which weights, as `best`.
+        at: Row and column of a pixel of the first image, to be looked at closely.
     """
 
     folder: RunFolder
@@ -47,6 +48,7 @@ class Subject:
     pairs: dict[str, Pair]
     step: int
     checkpoint: str
+    at: tuple[int, int] | None = None
 
     @property
     def channels(self) -> int:
@@ -61,6 +63,7 @@ class Subject:
         *,
         checkpoint: Literal["best", "last"] = "best",
         allow: Sequence[str] = (),
+        at: tuple[int, int] | None = None,
     ) -> "Subject":
         """Reads it from a run's folder.
 
@@ -69,6 +72,7 @@ class Subject:
             image: A file or the name of a photograph; None takes the run's validation images.
             checkpoint: Which weights.
             allow: Packages besides convexp, torch and kornia that it may build objects from.
+            at: Row and column of a pixel of the first image.
 
         Raises:
             ConvexpError: If the folder is not a run's, an image cannot be read or is too small, or a class is not
@@ -90,10 +94,14 @@ class Subject:
         except Exception as error:  # a stranger's configuration may ask for anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ConvexpError(f"{folder.config} describes nothing that can be inspected: {reason}") from error
+        name, first = next(iter(pairs.items()))
+        height, width = first.input.shape[-2:]
+        if at is not None and not (0 <= at[0] < height and 0 <= at[1] < width):
+            raise ConvexpError(f"--at {at[0]},{at[1]} is not inside {name}, which is {height}×{width}")
         step = read_checkpoint(folder.checkpoint(checkpoint)).get("global_step")
         step = step if isinstance(step, int) and 0 <= step < 2**62 else 0
         target = str(config["choices"].get("target") or "target")
-        return cls(folder, target, model, data.operator, pairs, step, checkpoint)
+        return cls(folder, target, model, data.operator, pairs, step, checkpoint, at)
 
 
 def _pair(model: nn.Module, data: ImageData, name: str, whole: Tensor) -> Pair:

@@ -105,7 +105,8 @@ def _local_kernels(subject: Subject) -> Findings:
     functions: dict[str, Operator] = {"learned": subject.model, "true": subject.operator}
     reaches = {name: support(function, subject.channels) for name, function in functions.items()}
     energies: list[tuple[int, int]] = []
-    for content, place in places(image, margin=max(_field(subject))).items():
+    chosen = places(image, margin=max(_field(subject))) | ({} if subject.at is None else {"chosen": subject.at})
+    for content, place in chosen.items():
         known: dict[str, LocalKernel] = {}
         for name, function in functions.items():
             kernel = _local(function, name, image, place, sides, reaches[name])
