@@ -339,7 +339,7 @@ def test_a_full_disk_keeps_what_was_there(command, tmp_path, monkeypatch):
 def test_a_sweep_refuses_ddp(command, argument, told):
     code, _, err = command("-m", argument)
     assert code == (
-        f"convexp: {told} under -m: its processes would each start a sweep of their own; use trainer.strategy=ddp_spawn"
+        f"convexp: {told} under -m: its processes would each start all of it; use trainer.strategy=ddp_spawn"
     )
     assert err.startswith(f"convexp: job 0 ({argument}) failed: {told} under -m: ")
 

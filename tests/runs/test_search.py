@@ -15,9 +15,10 @@ import yaml
 from hydra import compose, initialize_config_module
 from optuna.trial import TrialState
 
+from convexp.runs.composition import composed
 from convexp.runs.config import checked
 from convexp.runs.folder import RunFolder
-from convexp.runs.plan import composed, read_plan
+from convexp.runs.plan import read_plan
 from convexp.runs.record import find_records
 from convexp.runs.search_command import search
 from convexp.runs.sweep import identity

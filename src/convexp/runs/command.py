@@ -16,12 +16,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from convexp.errors import ConvexpError
-from convexp.runs.config import GROUPS, checked
+from convexp.runs.composition import kept, require_one_command
+from convexp.runs.config import checked
 from convexp.runs.explanation import explain, mendable
 from convexp.runs.folder import RunFolder
 from convexp.runs.record import read_record
 from convexp.runs.summary import summarise
-from convexp.runs.sweep import Sweep, identity, made_of, sweep_name
+from convexp.runs.sweep import Sweep, made_of, sweep_name
 
 #: Words that ask Hydra for something else than runs.
 _ASKING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion", "-sc"}
@@ -96,7 +97,7 @@ def _begin(config: DictConfig, job: DictConfig, overrides: list[str]) -> None:
 
         resume(plain, folder)
         return
-    plain = _with_choices(typed, job, overrides)
+    plain = kept(typed, job.runtime.choices, overrides)
     choices = plain["choices"]
     place = Path(plain["outputs"], f"{choices['target']}-{choices['model']}", f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
 
@@ -110,15 +111,14 @@ def _job(config: DictConfig, job: DictConfig, overrides: list[str]) -> None:
     sweep, keys = Sweep(job.sweep.dir), json.loads(os.environ[_VARIED_VARIABLE])
     varied = [override for override in overrides if override.partition("=")[0] in keys]
     try:
-        plain = _with_choices(checked(config), job, overrides)
+        plain = kept(checked(config), job.runtime.choices, overrides)
     except Exception as error:
         raw = cast("dict[str, Any]", OmegaConf.to_container(config))
-        sweep.note_failure(_identified(_with_choices(raw, job, overrides)), varied, explain(error, overrides))
+        sweep.note_failure(kept(raw, job.runtime.choices, overrides), varied, explain(error, overrides))
         raise
-    plain = _identified(plain)
     if plain["resume"] is not None:
         raise ConvexpError("resume continues one run; a sweep goes on by itself when its command is given again")
-    _require_single_command(plain["trainer"])
+    require_one_command(plain["trainer"], "under -m")
     todo, place = sweep.take(plain, varied)
     if todo == "nothing":
         print(f"{place} {_done(place, plain)}")
@@ -147,15 +147,6 @@ def _done(place: Path, plain: dict[str, Any]) -> str:
     return f"is finished, but its {' and '.join(changed)} changed since: remove it to run it again"
 
 
-def _with_choices(plain: dict[str, Any], job: DictConfig, overrides: list[str]) -> dict[str, Any]:
-    chosen = cast("dict[str, Any]", OmegaConf.to_container(job.runtime.choices))
-    return {**plain, "choices": {group: chosen.get(group) for group in (*GROUPS, "experiment")}, "overrides": overrides}
-
-
-def _identified(plain: dict[str, Any]) -> dict[str, Any]:
-    return {**plain, "identity": identity(plain)}
-
-
 def _interrupted(path: str, allow: list[str], overrides: list[str]) -> tuple[RunFolder, dict[str, Any]]:
     """An interrupted run's folder and its checked configuration."""
     others = [override for override in overrides if not override.startswith(("resume=", "allow="))]
@@ -170,15 +161,6 @@ def _interrupted(path: str, allow: list[str], overrides: list[str]) -> tuple[Run
 
     require_trust(config, allow=allow)
     return folder, plain
-
-
-def _require_single_command(trainer: dict[str, Any]) -> None:
-    strategy, devices = trainer["strategy"], trainer.get("devices", "auto")
-    if strategy == "ddp" or (strategy == "auto" and devices != 1):  # with several devices, auto is ddp
-        raise ConvexpError(
-            f"trainer.strategy={strategy} with trainer.devices={devices} under -m: its processes would each start a "
-            "sweep of their own; use trainer.strategy=ddp_spawn"
-        )
 
 
 if __name__ == "__main__":  # how Lightning starts the further processes of trainer=ddp

@@ -4,12 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from hydra import compose, initialize_config_module
-
-from convexp.errors import ConvexpError
-from convexp.runs.config import checked
+from convexp.runs.composition import composed
 from convexp.runs.explanation import explain, mendable
 
 _DESCRIPTION = "Applies a target to an image, to see what a model would have to imitate."
@@ -29,7 +25,7 @@ def filter_image(arguments: Sequence[str]) -> None:
     typed = _parsed(arguments)
     overrides = [f"target={typed.target}", *typed.overrides]
     try:
-        target = _composed(overrides, typed.config_dir)
+        target = composed(overrides, typed.config_dir)[0]["target"]
 
         from convexp.runs.view import View
 
@@ -67,11 +63,3 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     if len(typed.files) != 2 and not (typed.kernel and not typed.files):
         parser.error("give an IMAGE, and the OUT.png, .jpg or .npy to write; or --kernel alone")
     return typed
-
-
-def _composed(overrides: Sequence[str], folder: str | None) -> dict[str, Any]:
-    if folder is not None and not Path(folder).is_dir():
-        raise ConvexpError(f"--config-dir {folder}: there is no such folder")
-    search = [] if folder is None else [f"hydra.searchpath=[file://{Path(folder).resolve()}]"]
-    with initialize_config_module("convexp.configs", version_base="1.3"):
-        return checked(compose("train", [*overrides, *search]))["target"]

@@ -12,18 +12,15 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import yaml
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from convexp.errors import ConvexpError
-from convexp.runs.config import COUNT, GROUPS, checked
+from convexp.runs.composition import composed, require_one_command
+from convexp.runs.config import COUNT, GROUPS
 from convexp.runs.explanation import explain, mendable
-from convexp.runs.ranking import METRICS
+from convexp.runs.ranking import METRICS, more_is_better
 from convexp.runs.record import PLACES, number
-from convexp.runs.sweep import identity
 
-_HIGHER = ("val/r2", "val/psnr", "val/ssim")
 _DEFAULTS: Mapping[str, Any] = {"trials": 20, "objective": "val/mse", "storage": None, "heartbeat": 30}
 _SETTINGS = ("name", *_DEFAULTS)
 _SPREAD = ("low", "high", "log", "step", "int")
@@ -56,7 +53,7 @@ class Plan:
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
         """Whether more or less of the objective is better."""
-        return "maximize" if self.objective in _HIGHER else "minimize"
+        return "maximize" if more_is_better(self.objective) else "minimize"
 
     def words(self, values: Mapping[str, Any]) -> list[str]:
         """The overrides of a trial with these values.
@@ -69,18 +66,6 @@ class Plan:
     def config(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The checked configuration of a trial with these values."""
         return composed(self.words(values), self.config_dir)[0]
-
-
-def composed(words: Sequence[str], config_dir: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The configuration that overrides make: as a run keeps it, and as it is written, interpolations and all."""
-    search = [] if config_dir is None else [f"hydra.searchpath=['file://{Path(config_dir).resolve()}']"]
-    with initialize_config_module("convexp.configs", version_base="1.3"):
-        config = compose("train", [*words, *search], return_hydra_config=True)
-    chosen = config.hydra.runtime.choices
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    choices = {group: chosen.get(group) for group in (*GROUPS, "experiment")}
-    plain = {**checked(own), "choices": choices, "overrides": list(words)}
-    return {**plain, "identity": identity(plain)}, cast("dict[str, Any]", OmegaConf.to_container(own))
 
 
 def read_plan(words: Sequence[str], config_dir: str | None = None) -> Plan:
@@ -272,11 +257,7 @@ def _require_runnable(plan: Plan) -> None:
                 if not mendable(error):
                     raise
                 raise ConvexpError(f"the space: {explain(error, words)}") from error
-            if trainer["strategy"] == "ddp" or (trainer["strategy"] == "auto" and trainer.get("devices") != 1):
-                raise ConvexpError(
-                    f"trainer.strategy={trainer['strategy']} with trainer.devices={trainer.get('devices', 'auto')} "
-                    "in a search: its processes would each search for themselves; use trainer.strategy=ddp_spawn"
-                )
+            require_one_command(trainer, "in a search")
 
 
 def _otherwise(node: Mapping[str, Any], bare: Mapping[str, Any]) -> dict[str, Any]:

@@ -191,6 +191,15 @@ def to_json(table: Sequence[Mapping[str, Any]]) -> str:
     return json.dumps(plain, indent=2, ensure_ascii=False, default=str)
 
 
+def more_is_better(name: str) -> bool:
+    """Whether a larger value of a metric is the better one.
+
+    >>> more_is_better("val/psnr"), more_is_better("val/mse")
+    (True, False)
+    """
+    return name.rpartition("/")[2] in _HIGHER
+
+
 def _require_known(key: str, records: Sequence[Record], typed: str) -> None:
     known = dict.fromkeys((*METRICS, "seconds", *(name for record in records for name in keys_of(record))))
     if key in known:
@@ -206,7 +215,7 @@ def _require_known(key: str, records: Sequence[Record], typed: str) -> None:
 def _order(value: object, name: str) -> tuple[bool, bool, float, str]:
     """What sorts values with the best first, text behind numbers and nothing behind text."""
     place = number(value)
-    if place is not None and name.rpartition("/")[2] in _HIGHER:
+    if place is not None and more_is_better(name):
         place = -place
     return value is None, place is None, place or 0.0, "" if place is not None else str(value)
 
