@@ -5,20 +5,20 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from convexp.exact.layer import parts_of
-from convexp.exact.least_squares import solve
-from convexp.exact.statistics import gather
+from convexp.exact.shelf import NOWHERE, Shelf
 from convexp.exact.strips import Two
 
 MOST_UNKNOWNS = 1500
 
 
-def best_linear_filter(pairs: Sequence[Sequence[Tensor]], *, field: Two) -> nn.Conv2d:
+def best_linear_filter(pairs: Sequence[Sequence[Tensor]], *, field: Two, shelf: Shelf = NOWHERE) -> nn.Conv2d:
     """The convolution with bias and the least mean squared error on images and targets.
 
     Args:
         pairs: Images (B, C, H, W) and targets (B, O, H', W').
         field: Height and width of the kernel, as a model's receptive field has them. It is cut, around its centre, to
             what the smallest image holds and to 1500 unknowns for each output.
+        shelf: Where statistics are kept.
 
     Returns:
         A valid convolution; its weights need no gradient.
@@ -30,7 +30,7 @@ def best_linear_filter(pairs: Sequence[Sequence[Tensor]], *, field: Two) -> nn.C
         for side, dim in zip(field, (2, 3), strict=True)
     )
     layer = nn.Conv2d(channels, outputs, (height, width)).requires_grad_(False)
-    weight, bias = parts_of(solve(gather(layer, pairs)).weights, layer)
+    weight, bias = parts_of(shelf.solved(layer, pairs)[1].weights, layer)
     layer.weight.copy_(weight)
     assert layer.bias is not None
     layer.bias.copy_(bias)

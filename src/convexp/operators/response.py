@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from convexp.errors import ConvexpError
 from convexp.operators.fourier import correlate
+from convexp.operators.memory import remembered
 
 SMALLEST_SIDE = 17
 ROUNDING = 1e-6  # of the largest output: what a change of one pixel leaves everywhere in a Fourier transform, and less
@@ -49,6 +50,7 @@ class Response:
         return self.top, self.top + height - 1, self.left, self.left + width - 1
 
 
+@remembered
 def impulse_response(operator: Operator, in_channels: int, *, side: int = 65) -> Response | None:
     """Return the kernel of a linear operator, or None if the operator is not a convolution.
 
@@ -88,6 +90,7 @@ def impulse_response(operator: Operator, in_channels: int, *, side: int = 65) ->
         return None
 
 
+@remembered
 def support(operator: Operator, in_channels: int, *, side: int = 65) -> tuple[int, int, int, int] | None:
     """Return the box of input pixels that an output pixel depends on, whatever the operator.
 

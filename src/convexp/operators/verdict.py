@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from convexp.errors import ConvexpError
+from convexp.operators.memory import remembered
 from convexp.operators.pipeline import Pipeline
 from convexp.operators.response import ROUNDING, Operator, Response, apply_each, impulse_response, support
 
@@ -66,6 +67,7 @@ class Verdict:
         return self.kind in HOPELESS
 
 
+@remembered
 def verdict(operator: Operator, in_channels: int) -> Verdict | None:
     """Find out what it takes to imitate an operator.
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import nn
 
-from convexp.exact.floor import floor
 from convexp.exact.strips import geometry
 from convexp.exact.yardstick import best_linear_filter
 from convexp.models import receptive_field
@@ -77,8 +76,7 @@ def facts(quadratic: Quadratic, data: ImageData, *, rate: float | None) -> dict[
         rate: Of plain gradient descent, if that is what trained.
     """
     optimum, descent, square = quadratic.optimum, quadratic.descent(), quadratic.scale**2
-    pairs = list(quadratic.pairs)
-    parts = floor(quadratic.layer, pairs, loss=optimum.loss, reach=support(data.operator, quadratic.layer.in_channels))
+    parts = quadratic.floor(support(data.operator, quadratic.layer.in_channels))
     loss = quadratic.loss()
     gap = optimum.gap(loss)
     return {
@@ -165,7 +163,7 @@ def _because(optimum: Mapping[str, Any]) -> str:
 def yardstick(model: nn.Module, data: ImageData) -> dict[str, Any]:
     """What `metrics.json` says of the best linear filter that sees as far as a model does."""
     pairs = list(data.train_pairs.values())
-    best = best_linear_filter(pairs, field=receptive_field(model))
+    best = best_linear_filter(pairs, field=receptive_field(model), shelf=data.shelf)
     measured = whole_image_metrics(best, data.val_pairs.values())
     return {
         "kernel_size": list(best.kernel_size),

@@ -68,7 +68,7 @@ def choose_objective(
     if obstacle:
         one = only_convolution(model) is not None
         return Objective(None, on_statistics=False, reason=obstacle, surprises=one)
-    quadratic = Quadratic.of(model, data.train_pairs.values())
+    quadratic = Quadratic.of(model, data.train_pairs.values(), shelf=data.shelf)
     if wanted == "statistics" or solves:
         reason = f"not of the samples that {sampled} would take, but of all pixels" if samples else ""
         return Objective(quadratic, on_statistics=True, reason=reason)

@@ -1,8 +1,10 @@
 """The parts of a run, each made from the configuration: trainer, data, task."""
 
+import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -13,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from convexp.errors import ConvexpError
+from convexp.exact import Shelf
 from convexp.images.alignment import common_center
 from convexp.models import Standardised, receptive_field
 from convexp.models.initialisation import contrast, handmade, lsuv
@@ -31,6 +34,9 @@ def make_trainer(config: Mapping[str, Any]) -> L.Trainer:
     """A trainer without callbacks and logger."""
     # A GPU then repeats itself bit for bit, as the CPU does.
     torch.backends.cudnn.deterministic = True
+    if not torch.cuda.is_available():
+        # Lightning sets it, and each of Adam's steps, which asks for a GPU, would look for a driver in vain: 0.07 ms.
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     arguments = dict(config["trainer"])
     arguments["val_check_interval"] = min(arguments["val_check_interval"], arguments["max_steps"])
     try:
@@ -51,9 +57,10 @@ def make_trainer(config: Mapping[str, Any]) -> L.Trainer:
         raise ConvexpError(f"{machine}: {message}; trainer=auto takes what this machine has") from error
 
 
-def make_data(config: Mapping[str, Any]) -> ImageData:
-    """Images and what the target makes of them."""
+def make_data(config: Mapping[str, Any], shelf: Path | None = None) -> ImageData:
+    """Images and what the target makes of them; sums over them are kept in the folder `shelf`, if there is one."""
     data = describe_data(config)
+    data.shelf = Shelf(shelf)
     data.setup()
     return data
 

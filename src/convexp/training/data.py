@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from convexp.errors import ConvexpError
+from convexp.exact.shelf import NOWHERE, Shelf
 from convexp.images import conversion, generated, samples
 from convexp.images.files import find_images, read_image
 from convexp.operators.template import Template
@@ -39,6 +40,7 @@ class ImageData(L.LightningDataModule):
     batch_size: int | None = 4
     train_pairs: dict[str, Pair] = field(default_factory=dict[str, Pair], init=False)
     val_pairs: dict[str, Pair] = field(default_factory=dict[str, Pair], init=False)
+    shelf: Shelf = field(default=NOWHERE, init=False)  # where sums over the training pairs are kept
 
     def __post_init__(self) -> None:
         super().__init__()

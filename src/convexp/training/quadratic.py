@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from convexp.errors import ConvexpError
-from convexp.exact import Descent, Optimum, Statistics, gather, least_squares, only_convolution
+from convexp.exact import Descent, Optimum, Shelf, Statistics, only_convolution
+from convexp.exact.floor import Floor
 from convexp.exact.layer import parts_of, weights_of
+from convexp.exact.shelf import NOWHERE
 from convexp.models import Standardised
 from convexp.training.pairs import Pair
 
@@ -47,6 +49,7 @@ class Quadratic:
         unit: What a weight of the convolution is in a filter from image to target.
         seconds: That finding all this has taken.
         pairs: What the convolution reads, and what it should return.
+        shelf: Where that is kept.
     """
 
     layer: nn.Conv2d
@@ -56,14 +59,16 @@ class Quadratic:
     unit: float
     seconds: float
     pairs: Sequence[Pair]
+    shelf: Shelf
 
     @classmethod
-    def of(cls, model: nn.Module, pairs: Iterable[Pair]) -> "Quadratic":
-        """Gathers and solves.
+    def of(cls, model: nn.Module, pairs: Iterable[Pair], *, shelf: Shelf = NOWHERE) -> "Quadratic":
+        """Gathers and solves, unless that was done before.
 
         Args:
             model: One for which `why_not_quadratic` has nothing to say.
             pairs: Whole images and targets.
+            shelf: Where statistics are kept.
 
         Raises:
             ConvexpError: If an image holds NaN or infinity.
@@ -80,9 +85,8 @@ class Quadratic:
             scale = float(model.scale)
             unit = scale / float(model.std)
         pairs = list(pairs)
-        statistics = gather(layer, pairs)
-        optimum = least_squares(layer, pairs, statistics=statistics)
-        return cls(layer, statistics, optimum, scale, unit, time.perf_counter() - start, pairs)
+        statistics, optimum = shelf.solved(layer, pairs)
+        return cls(layer, statistics, optimum, scale, unit, time.perf_counter() - start, pairs, shelf)
 
     @property
     def weights(self) -> Tensor:
@@ -96,6 +100,10 @@ class Quadratic:
     def descent(self) -> Descent:
         """Gradient descent from the weights of the moment."""
         return Descent(self.optimum, self.weights)
+
+    def floor(self, reach: tuple[int, int, int, int] | None) -> Floor | None:
+        """Where the least loss comes from, if the target depends on the pixels within `reach`."""
+        return self.shelf.floor(self.layer, self.pairs, loss=self.optimum.loss, reach=reach)
 
     def of_own_channels(self, kernel: Tensor) -> Tensor:
         """What of a kernel (O, I, kh, kw) reads the channels of each output's group, (O, I / groups, kh, kw)."""
