@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ATTEMPTS = 20  # at a lock
+DEEPEST = 50  # mappings and lists in each other
+
+# The one in C takes an eighth of the time, where PyYAML was built with it.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class RunFolder:
@@ -33,6 +37,7 @@ class RunFolder:
         self.config = self.path / "config.yaml"
         self.metrics = self.path / "metrics.json"
         self.failure = self.path / "failure.json"
+        self.pruned = self.path / "pruned.json"
         self.checkpoints = self.path / "checkpoints"
         self.inspection = self.path / "inspect"
         self.template = self.path / "template.npy"
@@ -106,6 +111,14 @@ class RunFolder:
         """
         self._write(self.failure, _json({"reason": reason}), advice="free some space, then start again")
 
+    def write_pruned(self, reason: str, *, step: int) -> None:
+        """Notes why a search ended the run early, in one line, and at which step.
+
+        Raises:
+            ConvexpError: If it cannot be written; the run then counts as interrupted.
+        """
+        self._write(self.pruned, _json({"reason": reason, "step": step}), advice="free some space, then start again")
+
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
@@ -162,8 +175,7 @@ class RunFolder:
             ConvexpError: If there is none, or it is not what a run writes.
         """
         try:
-            with self.config.open(encoding="utf-8") as file:
-                config = yaml.load(file, _PlainLoader)  # a SafeLoader
+            config = _plain_yaml(self.config.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise ConvexpError(f"{self.path} is not the folder of a run: it has no config.yaml") from error
         except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
@@ -199,13 +211,16 @@ def slug(text: str) -> str:
     return re.sub(r"[^\w=.,+-]+", "-", text)[:100] or "default"
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Reads what a run writes: plain values and no aliases, of which a few lines may stand for more than any memory."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
+def _plain_yaml(text: str) -> object:
+    """What a run writes: plain values, neither nested deeply nor with aliases, by which a few lines fill any memory."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
             raise yaml.YAMLError("it has an alias (*name), which no run writes")
-        return super().compose_node(parent, index)
+        if depth > DEEPEST:
+            raise yaml.YAMLError(f"it is nested more than {DEEPEST} times, as no run's is")
+    return yaml.load(text, _Loader)  # a SafeLoader
 
 
 def _json(facts: Mapping[str, Any]) -> str:
