@@ -1,6 +1,7 @@
 """Photographs that lie in scikit-image's wheel: real images without a download."""
 
 import difflib
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -51,8 +52,12 @@ def photograph(name: str) -> Tensor:
         nearest = difflib.get_close_matches(name, names, n=1)
         hint = f" (did you mean {nearest[0]}?)" if nearest else ""
         raise ConvexpError(f"there is no photograph {name!r}{hint}; choose from {', '.join(names)}")
-    file = resources.files("skimage") / "data" / _FILES.get(name, f"{name}.png")
-    return read_image(Path(str(file)))
+    return _read(name).clone()
+
+
+@cache  # the runs of a sweep ask for the same ones
+def _read(name: str) -> Tensor:
+    return read_image(Path(str(resources.files("skimage") / "data" / _FILES.get(name, f"{name}.png"))))
 
 
 def find_photograph(source: str) -> Tensor:
