@@ -38,6 +38,20 @@ def test_diverging_fades_linearly():
     assert pixel(picture, 0, 1) == tuple(round(255 - (255 - level) * 0.25) for level in BLUE)
 
 
+def test_diverging_has_the_right_shade_everywhere():
+    strength = torch.linspace(-1, 1, 3001, dtype=torch.float64)
+    ends = torch.where(strength[:, None] < 0, torch.tensor(BLUE), torch.tensor(RED))
+    expected = 255 - (255 - ends) * strength.abs()[:, None]
+    assert (diverging(0.3 * strength[None], 0.3)[:, 0].T - expected).abs().max() <= 0.75  # rounded twice
+
+
+def test_sums_that_overflow_are_finite_values():
+    huge = torch.full((1, 2, 2), 3e38)
+    assert pixel(diverging(huge[0], 3e38), 0, 0) == RED
+    assert pixel(tone(huge, 0.0, 3e38), 0, 0) == WHITE
+    assert visible_limit(huge) == magnitude(huge) == huge[0, 0, 0]
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_green(value):
     assert pixel(diverging(torch.tensor([[1.0, value]]), limit=1.0), 0, 1) == NOT_FINITE

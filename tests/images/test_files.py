@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from convexp.errors import ConvexpError
-from convexp.images.files import find_images, read_image, write_image
+from convexp.images.files import find_images, read_image, read_picture, write_image
 
 H, W = 17, 23
 RANDOM = np.random.default_rng(0)
@@ -289,6 +289,20 @@ def test_write_then_read(tmp_path, pixels):
     for image in (chw(pixels), chw(pixels) / 255, (chw(pixels) / 255).double().requires_grad_()):
         write_image(image, tmp_path / "a.png")
         assert torch.equal(read_image(tmp_path / "a.png"), chw(pixels) / 255)
+
+
+@pytest.mark.parametrize("pixels", [GRAY, COLOUR])
+def test_a_picture_is_read_as_bytes_of_three_channels(tmp_path, pixels):
+    write_image(chw(pixels), tmp_path / "a.png")
+    picture = read_picture(tmp_path / "a.png")
+    assert picture.dtype == torch.uint8
+    assert torch.equal(picture, chw(pixels).expand(3, -1, -1))
+
+
+def test_what_is_no_picture_is_named(tmp_path):
+    assert "b.png cannot be decoded: No such file" in error_of(read_picture, tmp_path / "b.png")
+    deep = save(tmp_path, Image.fromarray(DEEP))
+    assert error_of(read_picture, deep).endswith("image.png holds uint16, not 8 bits")
 
 
 def test_write_clips_and_rounds(tmp_path):

@@ -64,6 +64,28 @@ def test_frame_and_margin_surround():
     assert with_margin(block(7, 1, 1), 2)[0].tolist() == [[255] * 5] * 2 + [[255, 255, 7, 255, 255]] + [[255] * 5] * 2
 
 
+def test_a_frame_goes_around_every_part():
+    picture = framed(torch.arange(4, dtype=torch.uint8).view(1, 2, 2).expand(3, 2, 2), rows=1, columns=2, gap=3)
+    grey, white = FRAME[0], [255] * 3
+    assert picture[0].tolist() == [
+        [grey] * 3 + white + [grey] * 3,
+        [grey, 0, grey, *white, grey, 1, grey],
+        [grey, 2, grey, *white, grey, 3, grey],
+        [grey] * 3 + white + [grey] * 3,
+    ]
+
+
+def test_a_grid_may_have_a_margin():
+    blocks = [block(1, 2, 3), block(2, 2, 5), block(3, 1, 1)]
+    assert torch.equal(grid(blocks, columns=2, gap=1, margin=4), with_margin(grid(blocks, columns=2, gap=1), 4))
+
+
+def test_pixels_lie_in_memory_as_files_hold_them():
+    word = line("target", size=20)
+    for picture in (word, enlarged(word, 3), framed(word), grid([word, word], columns=2, gap=1), below([word], gap=0)):
+        assert picture.permute(1, 2, 0).is_contiguous()
+
+
 def test_enlarged_repeats_pixels():
     picture = torch.tensor([[1, 2]], dtype=torch.uint8).expand(3, 1, 2)
     assert enlarged(picture, 2)[0].tolist() == [[1, 1, 2, 2], [1, 1, 2, 2]]

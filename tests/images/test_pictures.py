@@ -40,7 +40,7 @@ def test_four_panels_of_one_size_in_reading_order():
     constant = torch.ones(1, 256, 256)
     picture = comparison(constant * 0.2, constant * 0.4, constant * 0.6, value_range=(0.0, 1.0), error_limit=0.2)
     assert picture.dtype == torch.uint8
-    assert picture.is_contiguous()
+    assert picture.permute(1, 2, 0).is_contiguous()  # as files hold it
     assert picture.shape[2] == GAP + 258 + GAP + 258 + GAP
     (t1, l1), (t2, l2), (t3, l3), (t4, l4) = corners(picture)
     assert t1 == t2 < t3 == t4
@@ -62,7 +62,7 @@ def test_the_input_is_cropped_to_the_centre_and_pixels_are_squares():
     image = torch.zeros(1, 19, 25)
     image[0, 1, 1] = 1.0  # the first pixel of the centre 17 × 23
     picture = comparison(image, torch.zeros(1, 17, 23), torch.zeros(1, 17, 23))
-    factor = 12  # 23 · 12 = 276, the first multiple from 256 on
+    factor = 10  # 23 · 10 = 230, the first multiple from there on
     shown = panels(picture, 17 * factor, 23 * factor)
     assert len(shown) == 4
     assert (shown[0][:, :factor, :factor] == 255).all()
@@ -132,7 +132,7 @@ def test_what_is_not_finite_is_green_and_harmless():
 @pytest.mark.parametrize("value", [0.0, 1.0, -3.0])
 def test_one_pixel_and_constants(value):
     image = torch.full((1, 1, 1), value)
-    shown = panels(comparison(image, image, image), 256, 256)
+    shown = panels(comparison(image, image, image), 230, 230)
     assert len(shown) == 4
     assert colour(shown[3]) == WHITE
     assert colour(shown[1]) == {0.0: (0, 0, 0), 1.0: WHITE, -3.0: BLUE}[value]
@@ -177,9 +177,9 @@ def yellow(panel):
 def test_the_best_place_of_a_template_is_a_box_around_the_largest_value():
     image, target, output = torch.rand(3, 17, 23), torch.zeros(1, 15, 19), torch.zeros(1, 15, 19)
     target[0, 6, 10], output[0, 4, 7] = 1.0, 1.0  # of a template 3 × 5, valid: its middle lies 1 and 2 further
-    shown = panels(comparison(image, target, output, size=(3, 5)), 15 * 14, 19 * 14)  # 19 · 14 = 266, from 256 on
-    around = (5 * 14 - 2, 8 * 14 + 1, 8 * 14 - 2, 13 * 14 + 1)  # a line of two pixels just outside of the box
-    other = (3 * 14 - 2, 6 * 14 + 1, 5 * 14 - 2, 10 * 14 + 1)
+    shown = panels(comparison(image, target, output, size=(3, 5)), 15 * 13, 19 * 13)  # 19 · 13 = 247, from 230 on
+    around = (5 * 13 - 1, 8 * 13, 8 * 13 - 1, 13 * 13)  # a line of one pixel just outside of the box
+    other = (3 * 13 - 1, 6 * 13, 5 * 13 - 1, 10 * 13)
     assert [yellow(panel) for panel in shown] == [around, around, other, None]
 
 
@@ -218,11 +218,11 @@ def test_titles_say_where_only_if_they_have_room():
 
 def test_no_size_no_box_and_nothing_finite_neither():
     image = torch.rand(1, 17, 23)
-    assert all(yellow(panel) is None for panel in panels(comparison(image, image, image), 204, 276))
-    shown = panels(comparison(image, image, image * math.nan, size=(3, 3)), 204, 276)
+    assert all(yellow(panel) is None for panel in panels(comparison(image, image, image), 170, 230))
+    shown = panels(comparison(image, image, image * math.nan, size=(3, 3)), 170, 230)
     assert [yellow(panel) is None for panel in shown] == [False, False, True, True]
     image[0, 5, 5], image[0, 7, 9] = math.nan, 2.0
-    top, _, left, _ = yellow(panels(comparison(image, image, image, size=(1, 1)), 204, 276)[1])
-    assert (top, left) == (7 * 12 - 2, 9 * 12 - 2)
+    top, _, left, _ = yellow(panels(comparison(image, image, image, size=(1, 1)), 170, 230)[1])
+    assert (top, left) == (7 * 10 - 1, 9 * 10 - 1)
     with pytest.raises(ConvexpError, match=r"size=\(3, 0\) must be the height and width of a template, both at least"):
         comparison(image, image, image, size=(3, 0))

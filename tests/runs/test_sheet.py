@@ -145,6 +145,17 @@ def test_the_losses_of_all_runs_come_from_their_events(tmp_path, plotted):
         assert says(sheet, text, top + number * (HEIGHT + SIZE // 4), left + width + GAP)
 
 
+def test_a_resumed_run_continues_its_curve(tmp_path, plotted):
+    (tmp_path / "a").mkdir()
+    for number, steps in enumerate(([0, 1, 2], [1, 2, 3])):
+        with SummaryWriter(tmp_path / "a", filename_suffix=f".{number}") as events:
+            events.add_image("picture", torch.rand(3, 64, 64), 0)
+            for step in steps:
+                events.add_scalar("train/loss", 10.0 * number + step, step)
+    comparison_sheet([record(tmp_path / "a", 0.1)], tmp_path)
+    assert plotted == {"1": ([0, 1, 2, 3], [0.0, 11.0, 12.0, 13.0])}
+
+
 def test_damaged_events_are_read_up_to_there(tmp_path, plotted):
     runs = [run(tmp_path, "a", 50, 0.1), run(tmp_path, "b", 50, 0.1)]
     with SummaryWriter(tmp_path / "a") as events:
@@ -152,7 +163,12 @@ def test_damaged_events_are_read_up_to_there(tmp_path, plotted):
             events.add_scalar("train/loss", 2.0, step)
     (written,) = (tmp_path / "a").glob("events*")
     (tmp_path / "b" / written.name).write_bytes(b"no events at all" * 9)
-    written.write_bytes(written.read_bytes()[:-3])
+    whole = written.read_bytes()
+    written.write_bytes(whole[:-3])
+    comparison_sheet(runs, tmp_path)
+    assert plotted == {"1": ([0, 1], [2.0, 2.0])}
+    plotted.clear()
+    written.write_bytes(whole[:-8] + bytes([whole[-8] ^ 1]) + whole[-7:])
     comparison_sheet(runs, tmp_path)
     assert plotted == {"1": ([0, 1], [2.0, 2.0])}
 

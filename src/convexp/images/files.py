@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from convexp.errors import ConvexpError
+from convexp.images.encoding import encode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".npy")
 MAX_PIXELS = 500_000_000
@@ -60,6 +61,21 @@ def read_image(path: str | Path) -> Tensor:
         raise ConvexpError(_missing(path))
     array = _load_npy(path) if path.suffix.lower() == ".npy" else _decode(path)
     return _to_tensor(array, path)
+
+
+def read_picture(path: str | Path) -> Tensor:
+    """Read an image file of 8 bits for showing it: (3, H, W) uint8.
+
+    Args:
+        path: a file that `write_image` has written.
+
+    Raises:
+        ConvexpError: the file is missing, no image, damaged, or not of 8 bits.
+    """
+    array = _decode(path := _expand(path))
+    if array.dtype != np.uint8:
+        raise ConvexpError(f"{path} holds {array.dtype}, not 8 bits")
+    return torch.tensor(np.atleast_3d(array)).permute(2, 0, 1).expand(3, -1, -1)
 
 
 def find_images(source: str | Path) -> list[Path]:
@@ -138,22 +154,6 @@ def write_array(values: Tensor, path: str | Path) -> None:
     encoded = io.BytesIO()
     np.save(encoded, values_HWC[..., 0] if values_HWC.shape[2] == 1 else values_HWC)
     _write_whole(encoded.getvalue(), _expand(path))
-
-
-def encode(image: Tensor, kind: Literal["PNG", "JPEG"]) -> bytes:
-    """What a file of an image holds.
-
-    Args:
-        image: (C, H, W) uint8 with C = 1 or 3.
-        kind: The format.
-    """
-    pixels = image.permute(1, 2, 0).contiguous().cpu().numpy()
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    encoded = io.BytesIO()
-    # Level 1 takes a third of the time that level 6 does, and photographs become hardly larger. Of JPEG, every pixel
-    # keeps its own colour: thin coloured lines would suffer.
-    picture.save(encoded, kind, quality=95, subsampling=0, compress_level=1)
-    return encoded.getvalue()
 
 
 def _write_whole(content: bytes, path: Path) -> None:

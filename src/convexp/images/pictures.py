@@ -6,11 +6,11 @@ from torch import Tensor
 
 from convexp.errors import ConvexpError
 from convexp.images.alignment import center_crop
-from convexp.images.colours import Scale, finite, plain, visible_limit, visible_range
-from convexp.images.layout import below, enlarged, framed, grid, line, scale_bar, shrunk, with_margin
+from convexp.images.colours import Scale, not_finite, plain, visible_limit, visible_range
+from convexp.images.layout import below, enlarged, framed, grid, line, scale_bar, shrunk
 from convexp.images.marks import Box, boxed
 
-SMALLEST, LARGEST = 256, 640  # the longer side of a panel in pixels
+SMALLEST, LARGEST = 230, 640  # the longer side of a panel in pixels; of 256 a model's borders leave at least so many
 
 
 class Comparison:
@@ -89,7 +89,7 @@ class Comparison:
             _cell("error" if len(output_CHW) == 1 else "mean error", error_HW[None], Scale.around_zero(limit)),
         ]
         gap = self.given[0].shape[2] // 16
-        return with_margin(grid([*self.given, *made], columns=2, gap=gap), gap)
+        return grid([*self.given, *made], columns=2, gap=gap, margin=gap)
 
     def _best(self, values_CHW: Tensor) -> tuple[Box, str] | None:
         """Return the template's box around the largest value, in the panel, and where it lies in the input."""
@@ -158,5 +158,5 @@ def _scaled(box: Box, values_CHW: Tensor, painted: Tensor) -> Box:
 def _title(name: str, values_CHW: Tensor) -> str:
     channels = len(values_CHW)
     part = "" if channels in (1, 3) else f", 1 of {channels} channels"
-    strange = int((~finite(values_CHW)).count_nonzero())
-    return name + part + (f", {strange} not finite" if strange else "")
+    strange_HW = not_finite(values_CHW)
+    return name + part + ("" if strange_HW is None else f", {int(strange_HW.count_nonzero())} not finite")

@@ -77,7 +77,7 @@ def kernel_sheet(weights: Mapping[str, Tensor]) -> Tensor:
     for name, weight in weights.items():
         _check(weight, f"kernel_sheet: {name}")
     layers = [_kernels(weight, name) for name, weight in weights.items()]
-    return with_margin(grid(layers, columns=math.ceil(math.sqrt(len(layers))), gap=2 * MARGIN), MARGIN)
+    return grid(layers, columns=math.ceil(math.sqrt(len(layers))), gap=2 * MARGIN, margin=MARGIN)
 
 
 def kernels_beside(kernels: Mapping[str, Tensor]) -> Tensor:
@@ -141,9 +141,13 @@ class KernelComparison:
             raise ConvexpError(f"kernel_comparison: {shapes} must have as many outputs and inputs as each other")
         self.optimal = plain(optimal)
         self.limit = magnitude(self.optimal)
-        _, height, width = _kernels(self.optimal, "optimum").shape
-        self.columns, self.text = (1, TEXT) if width > 1.5 * height else (2, LARGE_TEXT)
-        self.optimum = _kernels(self.optimal, "optimum", text=self.text)
+        self.optimum = _kernels(self.optimal, "optimum")
+        _, height, width = self.optimum.shape
+        # Of two columns a card shows each smaller; letters that are as large beside small kernels need fewer pixels.
+        large = max(TEXT, min(LARGE_TEXT, width // 12))
+        self.columns, self.text = (1, TEXT) if width > 1.5 * height else (2, large)
+        if self.text != TEXT:
+            self.optimum = _kernels(self.optimal, "optimum", text=self.text)
         self.true = [] if truth is None else [_kernels(truth, "true", text=self.text)]
 
     def picture(self, learned: Tensor) -> Tensor:
@@ -165,7 +169,7 @@ class KernelComparison:
             _kernels(ours - self.optimal, "difference", text=self.text),
             *self.true,
         ]
-        return with_margin(grid(cells, columns=self.columns, gap=2 * MARGIN), MARGIN)
+        return grid(cells, columns=self.columns, gap=2 * MARGIN, margin=MARGIN)
 
 
 def feature_tiles(features: Tensor, *, caption: str | None = None, most: int = MOST_MAPS) -> Tensor:
@@ -239,18 +243,16 @@ def _folded(weight_OIHW: Tensor) -> list[list[Tensor]]:
 
 
 def _block(weight_OIHW: Tensor, limit: float, pixel: int, text: int) -> Tensor:
-    rows = [beside([_kernel(kernel, limit, pixel, text) for kernel in row], gap=GAP) for row in weight_OIHW]
-    return below(rows, gap=GAP)
-
-
-def _kernel(kernel_HW: Tensor, limit: float, pixel: int, text: int) -> Tensor:
-    picture = enlarged(diverging(shrunk(kernel_HW[None], SIDE)[0], limit), pixel)
+    outputs, inputs = weight_OIHW.shape[:2]
+    kernels = shrunk(weight_OIHW.flatten(0, 1), SIDE).unflatten(0, (outputs, inputs))
+    table = kernels.transpose(1, 2).flatten(2).flatten(0, 1)  # (outputs · height, inputs · width)
+    picture = enlarged(diverging(table, limit), pixel)
     decimals = max(0, 1 - math.floor(math.log10(limit)))
     size = 3 * pixel // (2 * len(f"{-limit:.{decimals}f}"))  # a digit is somewhat more than half as wide as high
     if size >= SMALLEST_TEXT:
-        texts = [[_fixed(value, decimals) for value in row] for row in kernel_HW.tolist()]
-        picture = numbered(picture, texts, light=kernel_HW.abs() > 0.6 * limit, size=min(size, text))
-    return framed(picture)
+        texts = [[_fixed(value, decimals) for value in row] for row in table.tolist()]
+        picture = numbered(picture, texts, light=table.abs() > 0.6 * limit, size=min(size, text))
+    return framed(picture, rows=outputs, columns=inputs, gap=GAP)
 
 
 def _fixed(value: float, decimals: int) -> str:

@@ -2,25 +2,22 @@
 
 import math
 import os
+import struct
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
-import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
+from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
 from torch import Tensor
 
 from convexp.errors import ConvexpError
 from convexp.images.curves import loss_curve
-from convexp.images.files import read_image
+from convexp.images.files import read_picture
 from convexp.images.layout import below, beside, framed, grid, line, shrunk, with_margin
 from convexp.runs.ranking import SORT, rank
 from convexp.runs.record import Record, differing, one_line, shown, value_of
-
-# TensorBoard's own is a loop in Python: a second for the pictures of one run.
-pywrap_tensorflow.crc32c = google_crc32c.value
 
 PICTURES = 16  # runs whose output is shown
 CURVES = 10  # runs whose loss is shown: as many as have a colour of their own
@@ -28,6 +25,7 @@ SIDE = 480  # pixels of a run's picture
 GAP = 24
 SIZE = 20  # of the letters in pixels
 _LETTERS = 50  # that fit over a picture
+_LONGEST = 1000  # bytes of an event that is read: others are pictures
 
 
 def comparison_sheet(records: Sequence[Record], folder: str | Path, *, sort: str = SORT) -> Tensor:
@@ -76,10 +74,9 @@ def _outputs(pictures: dict[str, Path]) -> list[Tensor]:
 
 def _small(path: Path) -> Tensor:
     try:
-        picture = shrunk(read_image(path), SIDE - 2)
+        return framed(shrunk(read_picture(path), SIDE - 2))
     except ConvexpError:  # a run is no less finished without its pictures
         return line(f"{path.name} cannot be read", size=SIZE)
-    return framed(picture.mul(255).round().to(torch.uint8).expand(3, -1, -1))
 
 
 def _losses(runs: dict[str, Path]) -> Tensor:
@@ -90,13 +87,39 @@ def _losses(runs: dict[str, Path]) -> Tensor:
 
 
 def _points(path: Path) -> tuple[list[int], list[float]]:
-    """Steps and losses from the events of a run; nothing where there are none."""
-    events = EventAccumulator(str(path), size_guidance={"scalars": 0, "images": 1, "tensors": 1}).Reload()
-    try:
-        points = events.Scalars("train/loss")
-    except KeyError:
-        return [], []
-    return [point.step for point in points], [point.value for point in points]
+    """Steps and losses from the events of a run; nothing where there are none.
+
+    Of a step that was taken again, when an interrupted run went on, the later loss counts.
+    """
+    points: dict[int, float] = {}
+    for file in sorted(path.glob("events.out.tfevents.*")):
+        for event in _events(file):
+            for value in event.summary.value:
+                if value.tag == "train/loss":
+                    points[event.step] = value.simple_value
+    return list(points), list(points.values())
+
+
+def _events(path: Path) -> Iterator[Any]:
+    """The short events of a TFRecord file up to where it is damaged.
+
+    TensorBoard's reader takes most of its time for pictures. A record is its length and a checksum of that, the bytes
+    and their checksum, https://www.tensorflow.org/tutorials/load_data/tfrecord.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        while len(head := file.read(12)) == 12:
+            (length,) = struct.unpack("<Q", head[:8])
+            if length + 4 > size - file.tell():
+                return
+            if length > _LONGEST:
+                file.seek(length + 4, os.SEEK_CUR)
+                continue
+            record, (masked,) = file.read(length), struct.unpack("<I", file.read(4))
+            checksum = google_crc32c.value(record)
+            if masked != (((checksum >> 15) | (checksum << 17)) + 0xA282EAD8) & 0xFFFFFFFF:
+                return
+            yield Event.FromString(record)
 
 
 def _rest(count: int) -> list[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from convexp.images.alignment import common_center
-from convexp.images.files import encode
+from convexp.images.encoding import encode
 from convexp.images.pictures import Comparison
 from convexp.images.tiles import feature_tiles, kernel_tiles
 from convexp.models.blocks import feature_maps, kernels
