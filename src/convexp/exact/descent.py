@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -36,13 +37,13 @@ class Descent:
     optimum: Optimum
     weights: Tensor
 
-    @property
+    @cached_property
     def curvatures(self) -> Tensor:
         """Eigenvalues h of the Hessian, (groups, P)."""
         groups, _, outputs = self.optimum.weights.shape
         return 2 * self.optimum.eigenvalues / (groups * outputs)
 
-    @property
+    @cached_property
     def excess(self) -> Tensor:
         """What each eigenvector's distance from the optimum adds to the loss, (groups, P)."""
         away = self.optimum.eigenvectors.mT @ (self.weights - self.optimum.weights)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class Optimum:
     eigenvalues: Tensor
     eigenvectors: Tensor
 
-    @property
+    @cached_property
     def loss(self) -> float:
         """The least mean squared error, over pixels and channels."""
         return float(self.losses.mean())
