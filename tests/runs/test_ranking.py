@@ -72,6 +72,15 @@ def test_what_has_no_number_comes_last():
     assert names(rank(runs[::-1], sort="val/ssim")) == ["better", "good", "nan", "failed"]
 
 
+def test_a_pruned_run_comes_behind_finished_ones_and_can_be_chosen():
+    pruned = record("pruned", status="pruned", reason="after 4 of 8 steps")
+    runs = [pruned, record("bad", 9.0)]
+    assert names(rank(runs)) == ["bad", "pruned"]
+    assert names(rank(runs, sort="optimizer.lr")) == ["bad", "pruned"]
+    assert where(runs, ["status=pruned"]) == [pruned]
+    assert rows([pruned], FOLDER)[0]["reason"] == "after 4 of 8 steps"
+
+
 def test_runs_without_any_number_can_be_ranked():
     assert names(rank([record("b"), record("a")])) == ["b", "a"]
 
@@ -127,7 +136,7 @@ def test_lists_and_quoted_text_are_compared():
         ("lr=1", "lr=1: no run has a value of this name; did you mean optimizer.lr?; there are status, model, optimiz"),
         ("psnr>3", "psnr>3: no run has a value of this name; did you mean val/psnr?; "),
         ("xyz>3", "xyz>3: no run has a value of this name; there are status, model, optimizer, optimizer.lr, val/mse,"),
-        ("status=done", "status=done: must be one of finished, running, interrupted, failed, unreadable"),
+        ("status=done", "status=done: must be one of finished, pruned, running, interrupted, failed, unreadable"),
         ("val/mse<low", "val/mse<low: < compares numbers, and low is none"),
     ],
 )

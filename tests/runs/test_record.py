@@ -88,6 +88,20 @@ def test_a_run_is_running_as_long_as_its_process_lives(tmp_path, holder):
     assert read_record(tmp_path).status == "interrupted"
 
 
+def test_a_pruned_run_says_why_until_it_is_completed(tmp_path):
+    folder = RunFolder(folder_with(tmp_path))
+    folder.write_pruned("after 4 of 8 steps:\nval/mse 2 is worse", step=4)
+    assert json.loads((tmp_path / "pruned.json").read_text())["step"] == 4
+    assert read_record(tmp_path) == Record(tmp_path, "pruned", CONFIG, {}, "after 4 of 8 steps: val/mse 2 is worse")
+    folder.write_metrics(METRICS)
+    assert read_record(tmp_path).status == "finished"
+
+
+def test_a_pruned_run_that_is_worked_on_is_running(tmp_path, holder):
+    RunFolder(folder_with(tmp_path)).write_pruned("after 4 of 8 steps", step=4)
+    assert read_record(tmp_path).status == "running"
+
+
 def test_its_metrics_end_a_run_that_still_holds_its_lock(tmp_path, holder):
     assert read_record(folder_with(tmp_path, METRICS)).status == "finished"
 

@@ -2,26 +2,19 @@
 
 import json
 import os
-import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
 
 from convexp.errors import ConvexpError
-from convexp.images.tiles import KernelComparison
-from convexp.models.blocks import kernels
-from convexp.operators.response import impulse_response
 from convexp.operators.template import Template
-from convexp.operators.verdict import Verdict, verdict
+from convexp.operators.verdict import verdict
 from convexp.runs import advice, report
-from convexp.runs.construction import untrusted
 from convexp.runs.events import Events
 from convexp.runs.filter import read_checkpoint
 from convexp.runs.folder import RunFolder
@@ -34,10 +27,10 @@ from convexp.training.curves import Curves
 from convexp.training.data import ImageData
 from convexp.training.interruption import Interruption, Stop
 from convexp.training.metrics import whole_image_metrics
-from convexp.training.optimum import OptimumCurves, plain_rate
+from convexp.training.optimum import OptimumCurves, beside_the_optimum, plain_rate
 from convexp.training.pictures import Pictures
 from convexp.training.progress import Progress
-from convexp.training.quadratic import Quadratic
+from convexp.training.pruning import Pruned
 from convexp.training.stretches import Stretches
 from convexp.training.task import ImitationTask
 
@@ -61,12 +54,22 @@ class Interrupted(KeyboardInterrupt):
         self.number = number
 
 
-def run(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
+def run(
+    config: Mapping[str, Any],
+    place: Path,
+    *,
+    shelf: Path | None = None,
+    callbacks: Sequence[L.Callback] = (),
+    gpu: int | None = None,
+) -> dict[str, Any]:
     """Trains as a configuration says, and leaves a folder.
 
     Args:
         config: Plain values, as `convexp.runs.config.checked` gives them.
         place: The folder to make.
+        shelf: A folder in which runs on the same images share what was summed over them.
+        callbacks: Further ones, called behind convexp's own; they do not reach the processes of `ddp_spawn`.
+        gpu: The number of the one to take where there are several; the configuration that is kept does not name it.
 
     Returns:
         What `metrics.json` holds.
@@ -74,9 +77,11 @@ def run(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
     Raises:
         ConvexpError: If the parts do not fit each other, or the run diverges.
         Interrupted: If a signal stopped it.
+        Pruned: If a callback ended it, which the folder then says.
     """
+    _require_reached(config, callbacks)
     quiet()
-    trainer, data = make_trainer(config), make_data(config)
+    trainer, data = make_trainer(config, gpu), make_data(config, shelf)
     config = with_channels(config, data)
     task, objective = make_task(config, data)
     if trainer.is_global_zero:
@@ -87,16 +92,26 @@ def run(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
         os.environ[_FOLDER_VARIABLE] = str(folder.path)
     folder = RunFolder(os.environ[_FOLDER_VARIABLE])
     if config["trainer"]["strategy"] == "ddp_spawn":
-        return _spawn(config, folder, trainer.num_devices)
-    return _train(config, folder, trainer, task, objective, data)
+        return _spawn(config, folder, shelf, trainer.num_devices)
+    return _Experiment(config, folder, trainer, task, objective, data, callbacks).train()
 
 
-def resume(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+def resume(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    *,
+    shelf: Path | None = None,
+    callbacks: Sequence[L.Callback] = (),
+    gpu: int | None = None,
+) -> dict[str, Any]:
     """Continues an interrupted run, bit for bit as if it had never stopped.
 
     Args:
         config: The configuration in the folder, checked.
         folder: The run's folder.
+        shelf: As for `run`.
+        callbacks: As for `run`.
+        gpu: As for `run`.
 
     Returns:
         What `metrics.json` holds.
@@ -104,177 +119,173 @@ def resume(config: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
     Raises:
         ConvexpError: If the run is finished.
         Interrupted: If a signal stops it again.
+        Pruned: If a callback ends it.
     """
+    _require_reached(config, callbacks)
     folder.require_unfinished()
     quiet()
-    trainer = make_trainer(config)
+    trainer = make_trainer(config, gpu)
     if config["trainer"]["strategy"] == "ddp_spawn":
-        return _spawn(config, folder, trainer.num_devices)
-    data = make_data(config)
+        return _spawn(config, folder, shelf, trainer.num_devices)
+    data = make_data(config, shelf)
     config = with_channels(config, data)
-    return _train(config, folder, trainer, *make_task(config, data), data)
+    return _Experiment(config, folder, trainer, *make_task(config, data), data, callbacks).train()
 
 
-def _spawn(config: Mapping[str, Any], folder: RunFolder, count: int) -> dict[str, Any]:
-    status = in_processes(_share, config, folder.path, count=count)
+def _require_reached(config: Mapping[str, Any], callbacks: Sequence[L.Callback]) -> None:
+    if callbacks and config["trainer"]["strategy"] == "ddp_spawn":
+        raise ConvexpError("trainer.strategy=ddp_spawn: no callback of yours reaches its processes; use another one")
+
+
+def _spawn(config: Mapping[str, Any], folder: RunFolder, shelf: Path | None, count: int) -> dict[str, Any]:
+    status = in_processes(_share, config, folder.path, shelf, count=count)
     if status >= _SIGNALLED:
-        raise Interrupted(f"stopped; to continue: {_command_to_resume(folder, config)}", status - _SIGNALLED)
+        raise Interrupted(f"stopped; to continue: {report.command_to_resume(folder, config)}", status - _SIGNALLED)
     if status:
         raise ConvexpError("one of the run's processes failed and ended the others; it says above why")
     return json.loads(folder.metrics.read_text())
 
 
-def _share(config: Mapping[str, Any], path: Path) -> None:
+def _share(config: Mapping[str, Any], path: Path, shelf: Path | None) -> None:
     """One process's share of a run: its folder is there, and Lightning finds the other processes."""
     try:
-        resume({**config, "trainer": {**config["trainer"], "strategy": "ddp"}}, RunFolder(path))
+        resume({**config, "trainer": {**config["trainer"], "strategy": "ddp"}}, RunFolder(path), shelf=shelf)
     except Interrupted as interrupted:
         sys.exit(_SIGNALLED + interrupted.number)
 
 
-def _train(
-    config: Mapping[str, Any],
-    folder: RunFolder,
-    trainer: L.Trainer,
-    task: ImitationTask,
-    objective: Objective,
-    data: ImageData,
-) -> dict[str, Any]:
-    with folder.held() if trainer.is_global_zero else nullcontext():
-        return _learn(config, folder, trainer, task, objective, data)
+class _Experiment:
+    """A run with all its parts, which is trained, measured and told of.
 
+    Args:
+        config: With the model's channels.
+        folder: The run's.
+        trainer: Without callbacks and logger.
+        task: What is learned.
+        objective: What of it is minimised.
+        data: Images and targets.
+        callbacks: Further ones.
+    """
 
-def _learn(
-    config: Mapping[str, Any],
-    folder: RunFolder,
-    trainer: L.Trainer,
-    task: ImitationTask,
-    objective: Objective,
-    data: ImageData,
-) -> dict[str, Any]:
-    every, quadratic = config["trainer"]["log_every_n_steps"], objective.quadratic
-    found = verdict(data.operator, next(iter(data.train_pairs.values())).input.shape[1])
-    checkpoints = Checkpoints(folder.checkpoints, every=config["checkpoint_every"])
-    interruption = Interruption(checkpoints)
-    curves = Curves(every=every)
-    rate, draw_kernels = None, None
-    watchers: list[L.Callback] = [curves]
-    if quadratic is not None:
-        rate = None if config["trainer"].get("gradient_clip_val") else plain_rate(*task.optimizer_and_scheduler())
-        watchers.append(OptimumCurves(quadratic, every=every, rate=rate or quadratic.descent().best_rate))
-        response = impulse_response(data.operator, quadratic.layer.in_channels)
-        truth = None if response is None else quadratic.of_own_channels(response.kernel)
-        beside = KernelComparison(quadratic.kernels()[1], truth=truth)
-        draw_kernels = partial(_beside_the_optimum, quadratic, beside)
-    pictures = Pictures(
-        data.val_pairs, max_steps=trainer.max_steps, draw_kernels=draw_kernels, template=data.template_size
-    )
-    watchers += [pictures, checkpoints, interruption, Progress()]
-    trainer.callbacks += watchers  # pyright: ignore[reportAttributeAccessIssue]  # a list that Lightning leaves untyped
-    source: L.LightningDataModule = data
-    if objective.on_statistics:
-        source = Stretches(
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        folder: RunFolder,
+        trainer: L.Trainer,
+        task: ImitationTask,
+        objective: Objective,
+        data: ImageData,
+        callbacks: Sequence[L.Callback],
+    ) -> None:
+        self.config, self.folder, self.trainer, self.task, self.data = config, folder, trainer, task, data
+        self.on_statistics, self.quadratic = objective.on_statistics, objective.quadratic
+        self.objective, self.own_callbacks = objective, callbacks
+        self.every = config["trainer"]["log_every_n_steps"]
+        self.found = verdict(data.operator, next(iter(data.train_pairs.values())).input.shape[1])
+        clips = config["trainer"].get("gradient_clip_val")
+        plain = self.quadratic is not None and not clips
+        self.rate = plain_rate(*task.optimizer_and_scheduler()) if plain else None
+        self.checkpoints = Checkpoints(folder.checkpoints, every=config["checkpoint_every"])
+        self.interruption = Interruption(self.checkpoints)
+        self.curves = Curves(every=self.every)
+        self.pictures = Pictures(
+            data.val_pairs,
             max_steps=trainer.max_steps,
-            validate_every=config["trainer"]["val_check_interval"],
-            every=[config["checkpoint_every"]],
-            moments=pictures.moments,
-            validation=data.val_pairs.values(),
+            draw_kernels=None if self.quadratic is None else beside_the_optimum(self.quadratic, data.operator),
+            template=data.template_size,
         )
-        trainer.val_check_interval, trainer.gradient_clip_val = source.per_validation, None  # the task clips itself
-    last = folder.checkpoint("last")
-    resuming = last if last.exists() else None
-    # Numbers behind the checkpoint were written by the interrupted run, and are written again.
-    start = read_checkpoint(last)["global_step"] + 1 if resuming else 0
-    trainer.logger = events = Events(folder.path, config=config, start=start)
-    events.open()
-    metrics: dict[str, Any] = {}
-    if trainer.is_global_zero:
-        _announce(config, task.model, found, objective, rate)
-    try:
-        with interruption:
-            trainer.fit(task, datamodule=source, ckpt_path=resuming, weights_only=True)
-            if task.measured_at != trainer.global_step:
-                trainer.validate(task, datamodule=source, verbose=False)
-            if trainer.is_global_zero:
-                metrics = _finish(config, folder, trainer, task, found, objective, data, curves, checkpoints, rate)
-    except Stop as stop:
-        if not trainer.is_global_zero:  # one of the processes speaks
-            sys.exit(_SIGNALLED + stop.number)
-        raise Interrupted(
-            f"stopped after {checkpoints.last_step} of {trainer.max_steps} steps; "
-            f"to continue: {_command_to_resume(folder, config)}",
-            stop.number,
-        ) from None
-    trainer.strategy.barrier()
-    return metrics
 
+    def train(self) -> dict[str, Any]:
+        """Takes the steps that are left; returns what `metrics.json` holds, nothing in all processes but the first."""
+        with self.folder.held() if self.trainer.is_global_zero else nullcontext():
+            return self._train()
 
-def _announce(
-    config: Mapping[str, Any], model: nn.Module, found: Verdict | None, objective: Objective, rate: float | None
-) -> None:
-    target = config["choices"].get("target") or "operator"
-    if words := advice.demands(target, found, model):
-        hopeless = found is not None and found.hopeless
-        print(f"WARNING:{words[1:]}" if hopeless else words, file=sys.stderr if hopeless else sys.stdout)
-    if words := advice.opening(objective):
-        print(words)
-    if objective.quadratic is not None and (danger := advice.too_fast(objective.quadratic, rate)):
-        print(danger, file=sys.stderr)
+    def _train(self) -> dict[str, Any]:
+        trainer, task = self.trainer, self.task
+        trainer.callbacks += self._callbacks()  # pyright: ignore[reportAttributeAccessIssue]  # a list that Lightning leaves untyped
+        source = self._stretches() if self.on_statistics else self.data
+        last = self.folder.checkpoint("last")
+        resuming = last if last.exists() else None
+        # Numbers behind the checkpoint were written by the interrupted run, and are written again.
+        start = read_checkpoint(last)["global_step"] + 1 if resuming else 0
+        trainer.logger = events = Events(self.folder.path, config=self.config, start=start)
+        events.open()
+        metrics: dict[str, Any] = {}
+        if trainer.is_global_zero:
+            report.opening(self.config, task.model, self.found, self.objective, self.rate)
+        try:
+            with self.interruption:
+                trainer.fit(task, datamodule=source, ckpt_path=resuming, weights_only=True)
+                if task.measured_at != trainer.global_step:
+                    trainer.validate(task, datamodule=source, verbose=False)
+                if trainer.is_global_zero:
+                    metrics = self._finish()
+        except Pruned as pruned:
+            self.folder.write_pruned(str(pruned), step=trainer.global_step)
+            raise
+        except Stop as stop:
+            if not trainer.is_global_zero:  # one of the processes speaks
+                sys.exit(_SIGNALLED + stop.number)
+            raise Interrupted(
+                f"stopped after {self.checkpoints.last_step} of {trainer.max_steps} steps; "
+                f"to continue: {report.command_to_resume(self.folder, self.config)}",
+                stop.number,
+            ) from None
+        trainer.strategy.barrier()
+        return metrics
 
+    def _callbacks(self) -> list[L.Callback]:
+        callbacks: list[L.Callback] = [self.curves]
+        if self.quadratic is not None:
+            rate = self.rate or self.quadratic.descent().best_rate
+            callbacks.append(OptimumCurves(self.quadratic, every=self.every, rate=rate))
+        return [*callbacks, self.pictures, self.checkpoints, self.interruption, *self.own_callbacks, Progress()]
 
-def _beside_the_optimum(quadratic: Quadratic, beside: KernelComparison, model: nn.Module) -> dict[str, Tensor]:
-    (name,) = kernels(model)
-    return {name: beside.picture(quadratic.kernels()[0])}
+    def _stretches(self) -> Stretches:
+        stretches = Stretches(
+            max_steps=self.trainer.max_steps,
+            validate_every=self.config["trainer"]["val_check_interval"],
+            every=[self.config["checkpoint_every"]],
+            moments=self.pictures.moments,
+            validation=self.data.val_pairs.values(),
+        )
+        # The task clips the gradient itself.
+        self.trainer.val_check_interval, self.trainer.gradient_clip_val = stretches.per_validation, None
+        return stretches
 
-
-def _command_to_resume(folder: RunFolder, config: Mapping[str, Any]) -> str:
-    """The command as one types it: a sweep's folder has commas and equals signs, which Hydra reads, or spaces."""
-    path, own = str(folder.path), ",".join(sorted(untrusted(dict(config))))
-    plain = re.fullmatch(r"[\w./:-]+", path)
-    command = f"python train.py resume={path}" if plain else f"python train.py \"resume='{path}'\""
-    return f"{command} 'allow=[{own}]'" if own else command
-
-
-def _finish(
-    config: Mapping[str, Any],
-    folder: RunFolder,
-    trainer: L.Trainer,
-    task: ImitationTask,
-    found: Verdict | None,
-    objective: Objective,
-    data: ImageData,
-    curves: Curves,
-    checkpoints: Checkpoints,
-    rate: float | None,
-) -> dict[str, Any]:
-    """Measures the last and the best weights, and writes pictures and, last of all, the metrics."""
-    device = trainer.strategy.root_device
-    model, pairs, quadratic = task.model.to(device), data.train_pairs.values(), objective.quadratic
-    final = {"step": trainer.global_step, "train/mse": whole_image_metrics(model, pairs)["mse"], **task.val}
-    more: dict[str, Any] = {"target": None if found is None else found.facts()}
-    more["objective"] = "statistics" if objective.on_statistics else "pixels"
-    if quadratic is None:
-        more["best_linear_filter"] = advice.yardstick(model, data)
-    else:
-        more["optimum"] = advice.facts(quadratic, data, rate=rate)
-    best = final
-    if checkpoints.best_step != trainer.global_step:
-        task.load_state_dict(torch.load(checkpoints.best, map_location=device, weights_only=True)["state_dict"])
-        mse = whole_image_metrics(model, pairs)["mse"]
-        best = {"step": checkpoints.best_step, "train/mse": mse, **checkpoints.best_val}
-    facts = report.facts(model, config, steps=trainer.global_step, seconds=curves.seconds, device=str(device))
-    metrics = {"final": final, "best": best, **more, **facts}
-    least = None if quadratic is None or quadratic.optimum.perfect else quadratic.optimum.loss
-    report.save_pictures(folder, model, data.val_pairs, curves.steps, curves.losses, least, template=data.template_size)
-    assert isinstance(trainer.logger, Events)
-    trainer.logger.close()
-    folder.write_metrics(metrics)
-    print(report.table(metrics, folder, config["outputs"]))
-    if quadratic is None:
-        print(advice.comparison(more["best_linear_filter"], best["val/r2"]), end="\n\n")
-    else:
-        solves = config["choices"].get("optimizer") == "exact"
-        print(advice.closing(more["optimum"], steps=trainer.global_step, rate=rate, solves=solves), end="\n\n")
-    if warning := report.warning(metrics, config):
-        print(warning, file=sys.stderr)
-    return metrics
+    def _finish(self) -> dict[str, Any]:
+        """Measures the last and the best weights, and writes pictures and, last of all, the metrics."""
+        trainer, task, quadratic, checkpoints = self.trainer, self.task, self.quadratic, self.checkpoints
+        device = trainer.strategy.root_device
+        model, pairs = task.model.to(device), self.data.train_pairs.values()
+        final = {"step": trainer.global_step, "train/mse": whole_image_metrics(model, pairs)["mse"], **task.val}
+        more: dict[str, Any] = {"target": None if self.found is None else self.found.facts()}
+        more["objective"] = "statistics" if self.on_statistics else "pixels"
+        if quadratic is None:
+            more["best_linear_filter"] = advice.yardstick(model, self.data)
+        else:
+            more["optimum"] = advice.facts(quadratic, self.data, rate=self.rate)
+        best = final
+        if checkpoints.best_step != trainer.global_step:
+            task.load_state_dict(torch.load(checkpoints.best, map_location=device, weights_only=True)["state_dict"])
+            mse = whole_image_metrics(model, pairs)["mse"]
+            best = {"step": checkpoints.best_step, "train/mse": mse, **checkpoints.best_val}
+        facts = report.facts(
+            model, self.config, steps=trainer.global_step, seconds=self.curves.seconds, device=str(device)
+        )
+        metrics = {"final": final, "best": best, **more, **facts}
+        least = None if quadratic is None or quadratic.optimum.perfect else quadratic.optimum.loss
+        report.save_pictures(
+            self.folder,
+            model,
+            self.data.val_pairs,
+            self.curves.steps,
+            self.curves.losses,
+            least,
+            template=self.data.template_size,
+        )
+        assert isinstance(trainer.logger, Events)
+        trainer.logger.close()
+        self.folder.write_metrics(metrics)
+        report.closing(metrics, self.folder, self.config, rate=self.rate)
+        return metrics

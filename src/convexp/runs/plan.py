@@ -2,7 +2,6 @@
 
 import importlib.resources
 import json
-import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -12,18 +11,25 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import yaml
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 
 from convexp.errors import ConvexpError
 from convexp.runs.composition import composed, require_one_command
-from convexp.runs.config import COUNT, GROUPS
+from convexp.runs.config import COUNT, GROUPS, integer
 from convexp.runs.explanation import explain, mendable
 from convexp.runs.ranking import METRICS, more_is_better
-from convexp.runs.record import PLACES, number
+from convexp.runs.record import PLACES
+from convexp.runs.space import read_space
 
-_DEFAULTS: Mapping[str, Any] = {"trials": 20, "objective": "val/mse", "storage": None, "heartbeat": 30}
+_PRUNING: Mapping[str, int] = {"startup_trials": 5, "warmup_steps": 1000}
+_DEFAULTS: Mapping[str, Any] = {
+    "trials": 20,
+    "objective": "val/mse",
+    "pruning": _PRUNING,
+    "storage": None,
+    "heartbeat": 30,
+}
 _SETTINGS = ("name", *_DEFAULTS)
-_SPREAD = ("low", "high", "log", "step", "int")
 
 
 @dataclass(frozen=True)
@@ -32,13 +38,15 @@ class Plan:
 
     Args:
         name: Of the study and its folder.
-        trials: How many are to be complete.
+        trials: How many are to be complete or pruned.
         objective: A metric of the best weights.
         storage: A database's URL; without, a file in the folder.
         heartbeat: Seconds between a worker's signs of life.
         space: What the values of each key are drawn from.
         overrides: What all trials share, as typed.
         config_dir: A folder with choices of the user's own.
+        pruning: How many complete trials (`startup_trials`) a trial is compared with, and from which step on
+            (`warmup_steps`), to end it where it is worse than their median; None to end none.
     """
 
     name: str
@@ -49,6 +57,7 @@ class Plan:
     space: Mapping[str, BaseDistribution]
     overrides: Sequence[str]
     config_dir: str | None = None
+    pruning: Mapping[str, int] | None = None
 
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
@@ -85,6 +94,9 @@ def read_plan(words: Sequence[str], config_dir: str | None = None) -> Plan:
     content = _read(name, config_dir)
     for key, text in own.items():
         setting = key.removeprefix("search.")
+        if setting.startswith("pruning."):
+            content["pruning"] = _with(content.get("pruning"), setting.removeprefix("pruning."), yaml.safe_load(text))
+            continue
         if setting not in _SETTINGS:
             raise ConvexpError(f"{key}={text}: there is no such key; there are search.{', search.'.join(_SETTINGS)}")
         content[setting] = yaml.safe_load(text)
@@ -106,7 +118,9 @@ def read_plan(words: Sequence[str], config_dir: str | None = None) -> Plan:
         raise ConvexpError(
             f"search.storage={values['storage']}: must be a database's URL, as postgresql://user@host/searches, or null"
         )
-    space = _space(values.pop("space", None), f"search={name}", {word.lstrip("+~").split("=", 1)[0] for word in words})
+    space = read_space(
+        values.pop("space", None), f"search={name}", {word.lstrip("+~").split("=", 1)[0] for word in words}
+    )
     plan = Plan(
         name=str(values["name"]),
         trials=values["trials"],
@@ -116,6 +130,7 @@ def read_plan(words: Sequence[str], config_dir: str | None = None) -> Plan:
         space=space,
         overrides=overrides,
         config_dir=config_dir,
+        pruning=_read_pruning(values["pruning"]),
     )
     _require_runnable(plan)
     return plan
@@ -181,63 +196,27 @@ def _read(name: str, config_dir: str | None) -> dict[str, Any]:
     return cast("dict[str, Any]", content)
 
 
-def _space(content: object, source: str, typed: set[str]) -> dict[str, BaseDistribution]:
-    if not isinstance(content, dict) or not content:
-        raise ConvexpError(f"{source}: space must name what is searched, as optimizer.lr: {{low: 1e-4, high: 1e-1}}")
-    entries = cast("dict[object, object]", content)
-    space = {str(key): _spread(node, f"{source}: {key}") for key, node in entries.items() if str(key) not in typed}
-    if not space:
-        raise ConvexpError(
-            f"{source}: every key of its space was typed, so that nothing is left to search; leave one out"
-        )
-    return space
+def _with(content: object, key: str, value: object) -> dict[str, object]:
+    """A mapping with a key set otherwise; a new one if there was none."""
+    return {**cast("dict[str, object]", content if isinstance(content, dict) else {}), key: value}
 
 
-def _spread(node: object, where: str) -> BaseDistribution:
-    """What a key's values are drawn from."""
-    entry = cast("dict[str, Any]", node) if isinstance(node, dict) else {}
-    if set(entry) == {"choices"}:
-        return CategoricalDistribution(_choices(entry["choices"], where))
-    if not {"low", "high"} <= set(entry) <= set(_SPREAD):
-        raise ConvexpError(
-            f"{where}: must be {{low: …, high: …}}, with log: true, int: true or step: …, or {{choices: […]}}"
-        )
-    low, high = (_number(entry[bound], f"{where}.{bound}") for bound in ("low", "high"))
-    log, whole, step = entry.get("log", False), entry.get("int", False), entry.get("step")
-    for flag, value in (("log", log), ("int", whole)):
-        if not isinstance(value, bool):
-            raise ConvexpError(f"{where}.{flag}={value}: must be true or false")
-    if low >= high:
-        raise ConvexpError(f"{where}: low={low:g} must be less than high={high:g}")
-    if log and low <= 0:
-        raise ConvexpError(f"{where}: low={low:g} must be more than 0 with log: true")
-    if step is not None:
-        step = _number(step, f"{where}.step")
-        if log or not 0 < step <= high - low:
-            raise ConvexpError(f"{where}: step={step:g} must be more than 0, at most high − low, and without log: true")
-    if not whole:
-        return FloatDistribution(low, high, log=log, step=step)
-    if any(value != math.floor(value) for value in (low, high, step or 1)):
-        raise ConvexpError(f"{where}: low, high and step must be whole with int: true")
-    return IntDistribution(int(low), int(high), log=log, step=int(step or 1))
-
-
-def _choices(node: object, where: str) -> list[bool | int | float | str | None]:
-    values = cast("list[object]", node) if isinstance(node, list) else []
-    if not values or any(isinstance(value, dict) for value in values):
-        raise ConvexpError(f"{where}.choices: must be a list of names, numbers or lists")
-    plain = [json.dumps(value) if isinstance(value, list) else value for value in values]
-    return cast("list[bool | int | float | str | None]", plain)
-
-
-def _number(value: object, where: str) -> float:
-    try:
-        found = number(float(value) if isinstance(value, str) else value)  # YAML 1.1 reads 1e-3 as text
-    except ValueError:
-        found = None
-    if found is None:
-        raise ConvexpError(f"{where}={value}: must be a number")
-    return found
+def _read_pruning(content: object) -> dict[str, int] | None:
+    if content is None:
+        return None
+    if not isinstance(content, Mapping):
+        raise ConvexpError(f"search.pruning={content}: must be {{startup_trials: …, warmup_steps: …}} or null")
+    values = cast("Mapping[str, object]", content)
+    for key, value in values.items():
+        if key not in _PRUNING:
+            raise ConvexpError(
+                f"search.pruning.{key}={value}: there is no such key; there are search.pruning."
+                f"{', search.pruning.'.join(_PRUNING)}"
+            )
+        least = 1 if key == "startup_trials" else 0
+        if not integer(at_least=least).accepts(value):
+            raise ConvexpError(f"search.pruning.{key}={value}: must be a whole number ≥ {least}")
+    return {**_PRUNING, **cast("Mapping[str, int]", values)}
 
 
 def _require_runnable(plan: Plan) -> None:
@@ -247,7 +226,14 @@ def _require_runnable(plan: Plan) -> None:
         for key, spread in plan.space.items()
     }
     first = {key: values[0] for key, values in ends.items()}
-    composed(plan.overrides, plan.config_dir)
+    base = composed(plan.overrides, plan.config_dir)[0]
+    optimizer = base["choices"]["optimizer"]
+    steps_itself = optimizer == "exact" or base["optimizer"].get("line_search_fn") is not None
+    if steps_itself and set(ends) <= {"optimizer.lr", "scheduler"}:
+        raise ConvexpError(
+            f"optimizer={optimizer} finds the length of its steps itself, so that there is nothing to search; choose "
+            "model=deep, or optimizer=adam or sgd, or write a space of your own and choose it with search=…"
+        )
     for key, values in ends.items():
         for value in values:
             words = plan.words({**first, key: value})

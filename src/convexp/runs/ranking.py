@@ -76,7 +76,7 @@ def rows(records: Sequence[Record], folder: str | Path, *, sort: str = SORT) -> 
     """A table of plain values, a row for each run in the order given, all with the same columns.
 
     They are the folder, the status, what tells the runs apart, the metrics of the best weights, the seconds, and why a
-    run failed; and what the runs are sorted by.
+    run was pruned or failed; and what the runs are sorted by.
     """
     keys, numbers = differing(records), [*METRICS, "seconds"]
     named = [*keys, *numbers] if sort in (*keys, *numbers, "status") else [*keys, sort, *numbers]

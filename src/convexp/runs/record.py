@@ -13,7 +13,7 @@ from typing import Any, Literal, cast, get_args
 from convexp.errors import ConvexpError
 from convexp.runs.folder import RunFolder
 
-Status = Literal["finished", "running", "interrupted", "failed", "unreadable"]
+Status = Literal["finished", "pruned", "running", "interrupted", "failed", "unreadable"]
 STATUSES: tuple[str, ...] = get_args(Status)
 
 #: Where a run lies and how it came about, which says nothing of what it learned.
@@ -29,7 +29,7 @@ class Record:
         status: How far it came; the others have no metrics.
         config: Its resolved configuration; empty where it cannot be read.
         metrics: What `metrics.json` holds of a finished run.
-        reason: Why it failed or is unreadable, in one line.
+        reason: Why it was pruned, failed or is unreadable, in one line.
     """
 
     path: Path
@@ -54,9 +54,10 @@ def read_record(path: str | Path) -> Record:
         return Record(folder.path, "finished", config, metrics)
     if working:
         return Record(folder.path, "running", config, {})
-    failure = folder.path / "failure.json"
-    if failure.exists():
-        return Record(folder.path, "failed", config, {}, _read_reason(failure))
+    if folder.pruned.exists():
+        return Record(folder.path, "pruned", config, {}, _read_reason(folder.pruned))
+    if folder.failure.exists():
+        return Record(folder.path, "failed", config, {}, _read_reason(folder.failure))
     return Record(folder.path, "interrupted", config, {})
 
 

@@ -1,6 +1,8 @@
-"""What a run tells at its end: metrics, pictures and a table."""
+"""What a run tells: words before its first step; pictures, metrics, a table and more words after its last."""
 
 import platform
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -14,13 +16,67 @@ from convexp.images.files import write_image
 from convexp.images.pictures import comparison
 from convexp.images.tiles import kernel_sheet
 from convexp.models.blocks import feature_maps, kernels
+from convexp.operators.verdict import Verdict
+from convexp.runs import advice
+from convexp.runs.construction import untrusted
 from convexp.runs.folder import RunFolder
+from convexp.runs.objective import Objective
 from convexp.training.pairs import Pair
 
 _VERSIONS = ("convexp", "torch", "lightning", "hydra-core", "numpy", "scikit-image")
 
 #: Below this R² an output tells little more than the target's mean.
 POOR = 0.1
+
+
+def opening(
+    config: Mapping[str, Any], model: nn.Module, found: Verdict | None, objective: Objective, rate: float | None
+) -> None:
+    """Prints what is known before the first step: of the target, of a quadratic loss, and of a rate that is too large.
+
+    Args:
+        config: The run's configuration.
+        model: What learns.
+        found: What it takes to imitate the target, if that is known.
+        objective: What is minimised.
+        rate: Of plain gradient descent, if that is what trains.
+    """
+    target = config["choices"].get("target") or "operator"
+    if words := advice.demands(target, found, model):
+        hopeless = found is not None and found.hopeless
+        print(f"WARNING:{words[1:]}" if hopeless else words, file=sys.stderr if hopeless else sys.stdout)
+    if words := advice.opening(objective):
+        print(words)
+    if objective.quadratic is not None and (danger := advice.too_fast(objective.quadratic, rate)):
+        print(danger, file=sys.stderr)
+
+
+def closing(metrics: Mapping[str, Any], folder: RunFolder, config: Mapping[str, Any], *, rate: float | None) -> None:
+    """Prints the table, how close the run came to what is possible, and what to do if it learned next to nothing.
+
+    Args:
+        metrics: What `metrics.json` holds.
+        folder: The run's folder.
+        config: The run's configuration.
+        rate: Of plain gradient descent, if that is what trained.
+    """
+    print(table(metrics, folder, config["outputs"]))
+    if "optimum" in metrics:
+        solves = config["choices"].get("optimizer") == "exact"
+        words = advice.closing(metrics["optimum"], steps=metrics["steps"], rate=rate, solves=solves)
+    else:
+        words = advice.comparison(metrics["best_linear_filter"], metrics["best"]["val/r2"])
+    print(words, end="\n\n")
+    if alarm := warning(metrics, config):
+        print(alarm, file=sys.stderr)
+
+
+def command_to_resume(folder: RunFolder, config: Mapping[str, Any]) -> str:
+    """The command as one types it: a sweep's folder has commas and equals signs, which Hydra reads, or spaces."""
+    path, own = str(folder.path), ",".join(sorted(untrusted(dict(config))))
+    plain = re.fullmatch(r"[\w./:-]+", path)
+    command = f"python train.py resume={path}" if plain else f"python train.py \"resume='{path}'\""
+    return f"{command} 'allow=[{own}]'" if own else command
 
 
 def save_pictures(

@@ -10,8 +10,9 @@ from convexp.errors import ConvexpError
 from convexp.runs.ranking import SORT, rank, rows, seeds_text, table_text, to_csv, to_json, where, write_csv
 from convexp.runs.record import find_records
 
-_DESCRIPTION = """Lists the runs in a folder and below it, finished, running, interrupted or failed: the best first, and
-in a second table the means over seeds. In a narrow terminal some numbers have no room; --csv and --json have all."""
+_DESCRIPTION = """Lists the runs in a folder and below it, finished, pruned, running, interrupted or failed: the best
+first, and in a second table the means over seeds. In a narrow terminal some numbers have no room; --csv and --json have
+all."""
 _EPILOG = """examples:
   convexp runs outputs/sweeps/highpass --sort val/psnr
   convexp runs --where model=deep 'val/r2>0.9'       a list of conditions, which a run must all meet

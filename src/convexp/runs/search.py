@@ -1,20 +1,18 @@
 """A search: trials of one Optuna study, shared by every worker that was given the same command."""
 
 import fcntl
-import re
 import time
 import warnings
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import optuna
-from numpy.random import SeedSequence
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
-from optuna.samplers import BaseSampler, TPESampler
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.exceptions import ExperimentalWarning, OptunaError, TrialPruned, UpdateFinishedTrialError
+from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,10 +21,17 @@ from convexp.runs.explanation import explain, mendable
 from convexp.runs.folder import RunFolder, slug
 from convexp.runs.plan import Plan, write_best
 from convexp.runs.ranking import table_text
-from convexp.runs.record import canonical, read_record
+from convexp.runs.record import read_record
+from convexp.runs.study import count, opened, repeat, suggest
 from convexp.runs.sweep import Sweep, made_of
 
-_LOCK_SECONDS = 60  # that a worker waits while others write into the same SQLite file
+_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+_STATUSES = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+}
 
 
 class _FailedError(ConvexpError):
@@ -49,34 +54,34 @@ class Search:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        base = plan.config({})
-        self.path = Path(base["outputs"], "searches", slug(plan.name))
-        space = {key: optuna.distributions.distribution_to_json(spread) for key, spread in plan.space.items()}
-        self._facts = {"base": base["identity"], "space": canonical(space), "objective": plan.objective}
-        self._seed: int = base["seed"]
+        self._base = plan.config({})
+        self.path = Path(self._base["outputs"], "searches", slug(plan.name))
         self._failures: list[str] = []
-        self._values: dict[str, Any] | None = None  # of the trial at work
+        self._trial: optuna.Trial | None = None  # at work
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConvexpError(f"{self.path} cannot be made ({error.strerror}); name another outputs=…") from error
 
     def work(self) -> None:
-        """Runs trials until as many are complete as wanted, then prints the table and writes the best one.
+        """Runs trials until as many are complete or pruned as wanted, then prints the table and writes the best one.
 
         Raises:
-            ConvexpError: If the study cannot be reached or is another one, or as many trials fail as are wanted.
+            ConvexpError: If the study cannot be reached or is another one, as many trials fail as are wanted, or all
+                were pruned.
         """
         plan, waiting = self.plan, False
-        with self._study() as study:
+        if obstacle := self._obstacle():
+            print(f"{self.path}: {obstacle}; no trial is pruned", flush=True)
+        with opened(plan, self.path, self._base) as study:
             while True:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", ExperimentalWarning)
                     fail_stale_trials(study)
-                complete, running = (_count(study, state) for state in (TrialState.COMPLETE, TrialState.RUNNING))
-                if complete >= plan.trials:
+                done, running = count(study, *_DONE), count(study, TrialState.RUNNING)
+                if done >= plan.trials:
                     break
-                if complete + running >= plan.trials:  # one of them may come to nothing
+                if done + running >= plan.trials:  # one of them may come to nothing
                     if not waiting:
                         print(f"{self.path}: the last trials are with other workers; waiting for them", flush=True)
                     waiting = True
@@ -87,14 +92,25 @@ class Search:
                 self._next(study)
             self._conclude(study)
 
+    def _obstacle(self) -> str | None:
+        """Why no trial can be pruned though the plan says so."""
+        if self.plan.pruning is None:
+            return None
+        if not self.plan.objective.startswith("val/"):
+            return f"{self.plan.objective} is not known before the end of a run"
+        if self._base["trainer"]["strategy"] == "ddp_spawn":
+            return "the processes of trainer.strategy=ddp_spawn do not report how far they are"
+        return None
+
     def _next(self, study: optuna.Study) -> None:
+        self._trial = None
         try:
             study.optimize(self._try, n_trials=1, catch=(_FailedError, _SuperfluousError))
         except UpdateFinishedTrialError:
             print(f"{self.path}: a trial was given to another worker meanwhile")
         except KeyboardInterrupt:
-            if self._values is not None:
-                study.enqueue_trial(self._values)  # so that the same command goes on with it
+            if self._trial is not None:
+                repeat(study, _frozen(self._trial))  # so that the same command goes on with it
             raise
         except ValueError as error:
             if not str(error).startswith("Cannot tell"):  # the same, found out a little earlier
@@ -107,18 +123,22 @@ class Search:
         before = [
             other
             for other in trial.study.get_trials(deepcopy=False)
-            if other.state == TrialState.COMPLETE
+            if other.state in _DONE
             or (other.number < trial.number and other.state in (TrialState.RUNNING, TrialState.WAITING))
         ]
         if len(before) >= self.plan.trials:
             trial.set_user_attr("superfluous", True)
             raise _SuperfluousError
-        values = self._values = {key: _suggest(trial, key, spread) for key, spread in self.plan.space.items()}
-        words = self.plan.words(values)
+        values = {key: suggest(trial, key, spread) for key, spread in self.plan.space.items()}
+        self._trial, words = trial, self.plan.words(values)
         try:
-            measured = self._run(values).get("best", {}).get(self.plan.objective)
+            measured = self._run(trial, values).get("best", {}).get(self.plan.objective)
             if not isinstance(measured, int | float) or measured != measured:
                 raise _FailedError(f"{self.plan.objective} is {measured}")
+        except TrialPruned as pruned:
+            trial.set_user_attr("reason", str(pruned))
+            print(f"{self.path}: trial {trial.number} ({' '.join(words)}) pruned {pruned}", flush=True)
+            raise
         except Exception as error:
             if not mendable(error):
                 raise
@@ -129,103 +149,83 @@ class Search:
             raise _FailedError(reason) from error
         return float(measured)
 
-    def _run(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _run(self, trial: optuna.Trial, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """A trial's metrics: of a run, of the rest of an interrupted one, or of one with the same values."""
         from convexp.runs.experiment import resume, run  # torch takes seconds to import
+        from convexp.training.pruning import Pruned, Pruning
 
         plain, sweep = self.plan.config(values), Sweep(self.path)
         varied = [
             f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
         ]
-        while True:
-            todo, place = sweep.take(plain, varied)
-            try:
-                if todo == "begin":
-                    return run({**plain, "made_of": made_of(plain)}, place)
-                if todo == "go on":
-                    return resume(plain, RunFolder(place))
-            except Exception as error:
-                sweep.note_failure(plain, varied, explain(error, plain["overrides"]))
-                raise
-            record = read_record(place)
-            if record.status == "finished":
-                return record.metrics
-            time.sleep(1)  # another worker drew the same
-
-    @contextmanager
-    def _study(self) -> Generator[optuna.Study, None, None]:
-        """The study, made if there is none."""
-        plan = self.plan
-        optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-        own = plan.storage is None
-        url = f"sqlite:///{self.path.resolve() / 'study.db'}" if plan.storage is None else plan.storage
-        typed = re.sub(r"//([^:/@]*):[^@]*@", r"//\1:…@", url)
-        options = {"connect_args": {"timeout": _LOCK_SECONDS}} if url.startswith("sqlite:") else {}
-        try:
-            with self._locked() if own else nullcontext():  # SQLite's tables are not made twice
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", ExperimentalWarning)
-                    retry = RetryHeartbeatStaleTrialCallback()
-                    storage = RDBStorage(
-                        url, options, heartbeat_interval=plan.heartbeat, heartbeat_stale_trial_callback=retry
-                    )
+        told = max(_frozen(trial).intermediate_values, default=-1)  # before it was interrupted
+        judge = Pruning(partial(self._judge, trial, told), metric=self.plan.objective)
+        watchers = [judge] if self.plan.pruning is not None and self._obstacle() is None else []
+        with self._alone(plain["identity"]):
+            while True:
+                todo, place = sweep.take(plain, varied)
                 try:
-                    study = optuna.create_study(
-                        storage=storage,
-                        study_name=plan.name,
-                        direction=plan.direction,
-                        sampler=_Seeded(self._seed),
-                        load_if_exists=True,
-                    )
-                    self._require_same(study)
-                except BaseException:
-                    storage.engine.dispose()
+                    if todo == "begin":
+                        return run({**plain, "made_of": made_of(plain)}, place, shelf=sweep.shelf, callbacks=watchers)
+                    if todo == "go on":
+                        return resume(plain, RunFolder(place), shelf=sweep.shelf, callbacks=watchers)
+                except Pruned as pruned:
+                    raise TrialPruned(str(pruned)) from pruned
+                except (OptunaError, SQLAlchemyError):  # the run did not fail
                     raise
-            try:
-                yield study
-            finally:
-                storage.remove_session()
-                storage.engine.dispose()
-        except (SQLAlchemyError, StorageInternalError, ImportError) as error:
-            line = str(error.__cause__ or error).splitlines()[0]
-            raise ConvexpError(
-                f"storage {typed} cannot be reached: {line}; write search.storage=URL, as "
-                "postgresql://user@host/searches, or null for a file"
-            ) from error
+                except Exception as error:
+                    sweep.note_failure(plain, varied, explain(error, plain["overrides"]))
+                    raise
+                record = read_record(place)
+                if record.status == "finished":
+                    return record.metrics
+                if record.status == "pruned":
+                    raise TrialPruned(record.reason)
+                time.sleep(1)  # another command works on it
+
+    def _judge(self, trial: optuna.Trial, told: int, step: int, value: float) -> str | None:
+        """Reports how good a run is by now; why it is to end, if Optuna says so."""
+        if step <= told:
+            return None
+        trial.report(value, step)
+        if not trial.should_prune():
+            return None
+        others = [
+            other.intermediate_values[step]
+            for other in trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if step in other.intermediate_values
+        ]
+        shown = f"the median {median(others):.4g} of {len(others)} trials"
+        return f"{self.plan.objective} {value:.4g} is worse than {shown}"
 
     @contextmanager
-    def _locked(self) -> Generator[None, None, None]:
-        with (self.path / "study.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    def _alone(self, identity: str) -> Generator[None, None, None]:
+        """Lets workers that drew the same values go one after the other: the second finds what the first has made."""
+        with (self.path / "trials.lock").open("wb") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX, 1, int(identity, 16) % 2**62)  # each has a byte, which need not be there
             yield
-
-    def _require_same(self, study: optuna.Study) -> None:
-        known = study.user_attrs
-        differing = [what for what, fact in self._facts.items() if known.get(what, fact) != fact]
-        if differing:
-            what = {"base": "other settings", "space": "another space", "objective": "another objective"}[differing[0]]
-            raise ConvexpError(
-                f"{self.plan.name}: there is a search of this name with {what} ({' '.join(known['overrides'])}); "
-                "name this one, as search.name=second"
-            )
-        if "overrides" not in known:
-            for key, value in {**self._facts, "overrides": list(self.plan.overrides)}.items():
-                study.set_user_attr(key, value)
 
     def _conclude(self, study: optuna.Study) -> None:
         print(f"\n{table_text(self._rows(study))}")
+        complete, pruned = count(study, TrialState.COMPLETE), count(study, TrialState.PRUNED)
+        if not complete:
+            raise ConvexpError(
+                f"{self.path}: all {pruned} trials were pruned, so that none is the best one; write search.pruning=null"
+            )
         best = write_best(self.plan, study.best_params, self.path)
         own = self.plan.config_dir
         more = "" if own is None else f" 'hydra.searchpath=[file://{Path(own).resolve()}]'"
-        print(f"\n  {self.path}: {_count(study, TrialState.COMPLETE)} trials; the best one is {best}")
+        parts = f" ({complete} complete, {pruned} pruned)" if pruned else ""
+        print(f"\n  {self.path}: {complete + pruned} trials{parts}; the best one is {best}")
         print(f"  python train.py --config-dir {self.path} experiment=best{more}\n")
 
     def _rows(self, study: optuna.Study) -> list[dict[str, Any]]:
         sign = -1 if self.plan.direction == "maximize" else 1
         trials = [trial for trial in study.get_trials(deepcopy=False) if "superfluous" not in trial.user_attrs]
 
-        def order(trial: FrozenTrial) -> tuple[bool, float, int]:
-            return trial.value is None, sign * (trial.value or 0.0), trial.number
+        def order(trial: FrozenTrial) -> tuple[bool, bool, float, int]:
+            unfinished = trial.state != TrialState.COMPLETE
+            return unfinished, trial.value is None, sign * (trial.value or 0.0), trial.number
 
         return [
             {
@@ -239,51 +239,11 @@ class Search:
         ]
 
 
-class _Seeded(BaseSampler):
-    """Draws a trial's values from the seed, its number and the trials before it alone, in whichever process."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._sampler = TPESampler(seed=seed)
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._sampler = TPESampler(seed=int(SeedSequence([self._seed, trial.number]).generate_state(1)[0]))
-        self._sampler.before_trial(study, trial)
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._sampler.infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self._sampler.sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
-
-    def after_trial(
-        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        self._sampler.after_trial(study, trial, state, values)
-
-
-def _count(study: optuna.Study, state: TrialState) -> int:
-    return len(study.get_trials(deepcopy=False, states=(state,)))
-
-
-def _suggest(trial: optuna.Trial, key: str, spread: BaseDistribution) -> Any:
-    if isinstance(spread, CategoricalDistribution):
-        return trial.suggest_categorical(key, spread.choices)
-    if isinstance(spread, IntDistribution):
-        return trial.suggest_int(key, spread.low, spread.high, step=spread.step, log=spread.log)
-    assert isinstance(spread, FloatDistribution)
-    return trial.suggest_float(key, spread.low, spread.high, step=spread.step, log=spread.log)
+def _frozen(trial: optuna.Trial) -> FrozenTrial:
+    return trial.study.get_trials(deepcopy=False)[trial.number]
 
 
 def _status(trial: FrozenTrial) -> str:
     if trial.state == TrialState.FAIL and "reason" not in trial.user_attrs:
         return "interrupted"
-    names = {TrialState.COMPLETE: "finished", TrialState.FAIL: "failed", TrialState.RUNNING: "running"}
-    return names.get(trial.state, "waiting")
+    return _STATUSES.get(trial.state, "waiting")

@@ -11,7 +11,8 @@ from convexp.runs.explanation import explain, mendable
 from convexp.runs.plan import read_plan
 
 _DESCRIPTION = """Looks for the values of a space with which training comes out best. Given again, or on other
-hosts with a common search.storage, the same command joins the search, until all trials are complete."""
+hosts with a common search.storage, the same command joins the search, until all trials are complete or pruned: ended
+early, as they were worse than the median of the others. search.pruning=null lets all of them end."""
 _EPILOG = """examples:
   convexp search model=deep target=edges_blur                        the space of search=default
   convexp search search.trials=50 search.objective=val/ssim optimizer=sgd

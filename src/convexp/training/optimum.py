@@ -1,14 +1,19 @@
 """The optimum beside the learning, in TensorBoard."""
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler
 
 from convexp.exact import Descent
+from convexp.images.tiles import KernelComparison
+from convexp.models.blocks import kernels
+from convexp.operators.response import impulse_response
 from convexp.training.quadratic import Quadratic
 from convexp.training.quadratic_task import QuadraticTask
 
@@ -73,6 +78,21 @@ class OptimumCurves(L.Callback):
         # TensorBoard keeps float32.
         shown = {tag: value for tag, value in values.items() if value is not None and value < 1e38}
         trainer.logger.log_metrics(shown, step=step)
+
+
+def beside_the_optimum(
+    quadratic: Quadratic, operator: Callable[[Tensor], Tensor]
+) -> Callable[[nn.Module], dict[str, Tensor]]:
+    """What draws the kernel that is learned, beside the optimal one and, of a linear operator, the true one."""
+    response = impulse_response(operator, quadratic.layer.in_channels)
+    truth = None if response is None else quadratic.of_own_channels(response.kernel)
+    beside = KernelComparison(quadratic.kernels()[1], truth=truth)
+
+    def draw(model: nn.Module) -> dict[str, Tensor]:
+        (name,) = kernels(model)
+        return {name: beside.picture(quadratic.kernels()[0])}
+
+    return draw
 
 
 def plain_rate(optimizer: Optimizer, scheduler: LRScheduler) -> float | None:
