@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,12 +15,13 @@ import pytest
 
 from convexp.images import shapes, write_image
 from convexp.runs.command import train
+from convexp.runs.folder import RunFolder
 from convexp.runs.sweep import Sweep
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 TINY = ["-m", "data=shapes", "data.height=37", "data.width=41", "trainer=cpu", "trainer.max_steps=2"]
 GRID = ["optimizer=sgd", "optimizer.lr=1e-2,1e-1", "seed=0,1"]
-NAMES = [f"optimizer.lr={lr},seed={seed}" for lr in ("0.01", "0.1") for seed in (0, 1)]
+NAMES = [f"lr={lr},seed={seed}" for lr in ("0.01", "0.1") for seed in (0, 1)]
 
 
 @pytest.fixture
@@ -27,7 +30,6 @@ def command(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # and back again: the command sets it
-    monkeypatch.setenv("CONVEXP_VARIED", "")
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", [str(TRAIN), *arguments])
@@ -115,13 +117,13 @@ def test_a_failed_run_is_in_the_table_and_tried_again(command, tmp_path):
     folder = tmp_path / "outputs/sweeps/mine"
     reasons = {row["run"]: (row["status"], row["reason"]) for row in results(folder)}
     assert reasons == {
-        "target=highpass,optimizer.lr=1": ("finished", ""),
-        "target=highpass,optimizer.lr=-1": ("failed", "optimizer.lr=-1: must be a number > 0"),
-        "target=fragile,optimizer.lr=1": (
+        "target=highpass,lr=1": ("finished", ""),
+        "target=highpass,lr=-1": ("failed", "optimizer.lr=-1: must be a number > 0"),
+        "target=fragile,lr=1": (
             "failed",
             "the target fails on shapes (1, 37, 41): RuntimeError: the camera is off",
         ),
-        "target=fragile,optimizer.lr=-1": ("failed", "optimizer.lr=-1: must be a number > 0"),
+        "target=fragile,lr=-1": ("failed", "optimizer.lr=-1: must be a number > 0"),
     }
     assert err.count(" failed: ") == 3
     assert "failed" in out
@@ -132,7 +134,23 @@ def test_a_failed_run_is_in_the_table_and_tried_again(command, tmp_path):
     assert [name for name, status in statuses.items() if status == "failed"] == [
         name for name in sorted(statuses) if name.endswith("-1")
     ]
-    assert not (folder / "target=fragile,optimizer.lr=1/failure.json").exists()
+    assert not (folder / "target=fragile,lr=1/failure.json").exists()
+
+
+def test_a_pruned_run_is_left_as_it_is(command, tmp_path):
+    words = [*TINY, "sweep=mine", "optimizer=sgd", "seed=0,1"]
+    command(*words)
+    folder = RunFolder(tmp_path / "outputs/sweeps/mine/seed=1")
+    folder.metrics.unlink()
+    folder.write_pruned("after 1 of 2 steps: others are better", step=1)
+    code, out, _ = command(*words)
+    assert code == 0
+    place = "outputs/sweeps/mine/seed=1"
+    line = f"{place} was pruned after 1 of 2 steps: others are better; resume={place} takes its last steps"
+    assert line in out.splitlines()
+    rows = [(row["run"], row["status"], row["reason"]) for row in results(folder.path.parent)]
+    assert rows == [("seed=0", "finished", ""), ("seed=1", "pruned", "after 1 of 2 steps: others are better")]
+    assert not folder.finished
 
 
 def test_two_commands_do_not_work_on_one_sweep(command, tmp_path):
@@ -168,6 +186,29 @@ def test_resume_is_of_one_run(command):
     )
 
 
+def test_ctrl_c_ends_the_sweep_with_a_checkpoint_and_says_how_to_go_on(command, tmp_path):
+    crops = ["data=shapes", "data.height=67", "data.width=71", "data.crop_size=40", "data.batch_size=4"]
+    words = ["-m", *crops, "optimizer=adam", "trainer=cpu", "trainer.max_steps=100000", "checkpoint_every=10"]
+    checkpoint = tmp_path / "outputs/sweeps/highpass-single/seed=0/checkpoints/last.ckpt"
+
+    def interrupt():
+        deadline = time.monotonic() + 60
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    code, out, err = command(*words, "seed=0,1")
+    thread.join()
+    assert code == 128 + signal.SIGINT
+    assert re.search(r"\nconvexp: stopped after \d+ of 100000 steps; the same command goes on with the sweep\n$", err)
+    assert "resume=" not in err
+    (record,) = Sweep(tmp_path / "outputs/sweeps/highpass-single").records()  # the second one never began
+    assert record.status == "interrupted"
+    assert "interrupted" in out
+
+
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_goes_on_and_comes_to_the_same(command, tmp_path):
     crops = ["data=shapes", "data.height=67", "data.width=71", "model=deep", "target=edges_blur", "data.crop_size=40"]
@@ -201,3 +242,21 @@ def test_runs_share_the_cores_of_a_machine(command, tmp_path):
     together, alone = (measured(tmp_path / "outputs/sweeps" / name) for name in ("together", "alone"))
     assert together == alone
     assert [row["status"] for row in together].count("finished") == 2
+
+
+@pytest.mark.slow
+def test_each_run_of_a_sweep_may_have_several_processes(tmp_path):
+    words = [*TINY, "seed=0,1", "trainer.strategy=ddp_spawn", "trainer.devices=2"]
+    subprocess.run([sys.executable, TRAIN, *words], cwd=tmp_path, check=True, timeout=300)
+    rows = results(tmp_path / "outputs/sweeps/highpass-single")
+    assert [(row["seed"], row["step"]) for row in sorted(rows, key=lambda row: row["seed"])] == [("0", "2"), ("1", "2")]
+
+
+def test_ddp_fails_in_the_table_too(command, tmp_path):
+    code, out, _ = command(*TINY, "trainer.strategy=ddp", "seed=0,1")
+    reason = "trainer.strategy=ddp with trainer.devices=1 under -m: its processes would each start all of it"
+    rows = results(tmp_path / "outputs/sweeps/highpass-single")
+    assert [(row["seed"], row["status"]) for row in rows] == [("0", "failed"), ("1", "failed")]
+    assert all(row["reason"].startswith(reason) for row in rows)
+    assert out.count(reason) == 2
+    assert code.startswith(f"convexp: {reason}")

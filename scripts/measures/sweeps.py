@@ -49,7 +49,7 @@ PARTS = {
     ],
     "checkpoints": [(Checkpoints, "_save")],
     "closing pictures": [(report, "save_pictures")],
-    "closing figures": [(experiment, "_finish")],
+    "closing figures": [(experiment._Experiment, "_finish")],
     "the sweep's folder": [(Sweep, "take"), (command, "made_of")],
     "the sweep's table and picture": [(command, "summarise")],
 }

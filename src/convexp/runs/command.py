@@ -1,6 +1,5 @@
 """`train`: Hydra composes a configuration and a run begins; what is heavy is imported after all checks."""
 
-import json
 import os
 import re
 import signal
@@ -18,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from convexp.errors import ConvexpError
 from convexp.runs.composition import kept, require_one_command
 from convexp.runs.config import checked
+from convexp.runs.devices import gpus_to_choose_from, own_gpu
 from convexp.runs.explanation import explain, mendable
 from convexp.runs.folder import RunFolder
 from convexp.runs.record import read_record
@@ -26,9 +26,6 @@ from convexp.runs.sweep import Sweep, made_of, sweep_name
 
 #: Words that ask Hydra for something else than runs.
 _ASKING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion", "-sc"}
-
-# The keys that tell a sweep's runs apart, for jobs in other processes.
-_VARIED_VARIABLE = "CONVEXP_VARIED"
 
 _WANTS_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -44,8 +41,10 @@ def train() -> None:
         else:
             _application()
     except KeyboardInterrupt as interruption:
-        alone = "stopped; the same command goes on" if sweeping else "stopped before the first step"
-        print(f"\nconvexp: {str(interruption) or alone}", file=sys.stderr)
+        said = str(interruption) or ("stopped" if sweeping else "stopped before the first step")
+        if sweeping:
+            said = f"{said.partition('; to continue')[0]}; the same command goes on with the sweep"
+        print(f"\nconvexp: {said}", file=sys.stderr)
         sys.exit(128 + getattr(interruption, "number", signal.SIGINT))
     except Exception as error:
         if _WANTS_TRACEBACK or not mendable(error):
@@ -55,14 +54,18 @@ def train() -> None:
 
 def _sweep() -> None:
     """All runs of a sweep, and what they come to, also if some fail."""
-    words = [word for word in sys.argv[1:] if re.match(r"[+~]*[a-z]\S*=", word)]
+    words = [word for word in sys.argv[1:] if re.match(r"[+~]*[a-z]\S*=|~[a-z]", word)]
     outputs = next((word.partition("=")[2] for word in words if word.startswith("outputs=")), "outputs")
     sweep = Sweep(Path(outputs, "sweeps", sweep_name(words)))
     parsed = OverridesParser.create().parse_overrides(words)
-    os.environ[_VARIED_VARIABLE] = json.dumps([word.get_key_element() for word in parsed if word.is_sweep_override()])
+    common = [f"'{word.get_key_element()}'" for word in parsed if not word.is_sweep_override()]
     # Beside another word of its kind: those behind an option are not understood.
     place = sys.argv.index(words[0]) if words else len(sys.argv)
-    sys.argv.insert(place, f"hydra.sweep.dir='{sweep.path}'")
+    # In the configuration they reach a job wherever it runs, as no environment variable does.
+    sys.argv[place:place] = [
+        f"hydra.sweep.dir='{sweep.path.absolute()}'",
+        f"hydra.job.config.override_dirname.exclude_keys=[{','.join(common)}]",
+    ]
     with sweep.held():
         try:
             _application()
@@ -75,6 +78,8 @@ def _application(config: DictConfig) -> None:
     job = cast("DictConfig", HydraConfig.get())
     overrides = cast("list[str]", OmegaConf.to_container(job.overrides.task))  # as typed, interpolations and all
     sweeping = job.mode == RunMode.MULTIRUN
+    if sweeping:
+        _go_to(job.runtime.cwd)  # where the command was typed: a job of another machine begins elsewhere
     try:
         (_job if sweeping else _begin)(config, job, overrides)
     except Exception as error:
@@ -85,6 +90,12 @@ def _application(config: DictConfig) -> None:
         elif mendable(error) and not _WANTS_TRACEBACK:
             sys.exit(f"convexp: {explain(error, overrides)}")  # Hydra adds a line to every exception, but not to this
         raise
+
+
+def _go_to(folder: str) -> None:
+    os.chdir(folder)
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _begin(config: DictConfig, job: DictConfig, overrides: list[str]) -> None:
@@ -108,17 +119,18 @@ def _begin(config: DictConfig, job: DictConfig, overrides: list[str]) -> None:
 
 def _job(config: DictConfig, job: DictConfig, overrides: list[str]) -> None:
     """One run of a sweep, as far as it is still to be done."""
-    sweep, keys = Sweep(job.sweep.dir), json.loads(os.environ[_VARIED_VARIABLE])
-    varied = [override for override in overrides if override.partition("=")[0] in keys]
+    path, here, common = Path(job.sweep.dir), job.runtime.cwd, job.job.config.override_dirname.exclude_keys
+    sweep = Sweep(path.relative_to(here) if path.is_relative_to(here) else path)
+    varied = [override for override in overrides if override.partition("=")[0] not in common]
     try:
         plain = kept(checked(config), job.runtime.choices, overrides)
+        require_one_command(plain["trainer"], "under -m")
     except Exception as error:
         raw = cast("dict[str, Any]", OmegaConf.to_container(config))
         sweep.note_failure(kept(raw, job.runtime.choices, overrides), varied, explain(error, overrides))
         raise
     if plain["resume"] is not None:
         raise ConvexpError("resume continues one run; a sweep goes on by itself when its command is given again")
-    require_one_command(plain["trainer"], "under -m")
     todo, place = sweep.take(plain, varied)
     if todo == "nothing":
         print(f"{place} {_done(place, plain)}")
@@ -126,10 +138,11 @@ def _job(config: DictConfig, job: DictConfig, overrides: list[str]) -> None:
     from convexp.runs.experiment import resume, run
 
     try:
-        if todo == "go on":
-            resume(plain, RunFolder(place))
-        else:
-            run({**plain, "made_of": made_of(plain)}, place)
+        with own_gpu(gpus_to_choose_from(plain["trainer"])) as gpu:
+            if todo == "go on":
+                resume(plain, RunFolder(place), shelf=sweep.shelf, gpu=gpu)
+            else:
+                run({**plain, "made_of": made_of(plain)}, place, shelf=sweep.shelf, gpu=gpu)
     except Exception as error:
         sweep.note_failure(plain, varied, explain(error, overrides))
         raise
@@ -138,6 +151,8 @@ def _job(config: DictConfig, job: DictConfig, overrides: list[str]) -> None:
 def _done(place: Path, plain: dict[str, Any]) -> str:
     """How a run stands that is not begun again, and whether it would be another one today."""
     record = read_record(place)
+    if record.status == "pruned":
+        return f"was pruned {record.reason}; resume={place} takes its last steps"
     if record.status != "finished":
         return "is being worked on by another process"
     then, now = record.config.get("made_of", {}), made_of(plain)

@@ -17,11 +17,15 @@ from convexp.runs.config import GROUPS
 
 _MENDABLE = (ConvexpError, HydraException, OmegaConfBaseException, MarkedYAMLError, OSError)
 _NO_NAME = "Config group override must be"  # the one ValueError that Hydra lets through
+_NO_SLURM = 'Could not detect "srun"'  # which submitit raises as a RuntimeError
+
+# Launchers of sweeps, and the extra of convexp that installs each.
+_EXTRAS = {"ray": "ray", "submitit_slurm": "slurm", "submitit_local": "slurm"}
 
 
 def mendable(error: Exception) -> bool:
     """Whether a user can mend it. Anything else is a defect of convexp, and keeps its traceback."""
-    return isinstance(error, _MENDABLE) or str(error).startswith(_NO_NAME)
+    return isinstance(error, _MENDABLE) or str(error).startswith((_NO_NAME, _NO_SLURM))
 
 
 def explain(error: Exception, arguments: Sequence[str]) -> str:
@@ -58,6 +62,10 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
     if twice := re.search(r"Multiple values for ([^.]+)\.|An item is already at '([^']+)'", message):
         key = twice[1] or twice[2]
         return f"{_typed(key, arguments)}: {key} has a value already; write {key}=… once, without +"
+    if message.startswith(_NO_SLURM):
+        return "hydra/launcher=slurm: there is no srun here; type it on a machine that submits to Slurm"
+    if isinstance(error, ConnectionError) and error.errno is None:
+        return f"no connection: {message.splitlines()[0]}"
     if isinstance(error, OSError):
         advice = "; free some space, then resume the run" if error.errno == errno.ENOSPC else ""
         return f"{error.filename or 'a file'}: {error.strerror or error}{advice}"
@@ -70,6 +78,8 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
 def _missing(path: str, options: Sequence[str]) -> str:
     group, _, name = path.rpartition("/")
     typed = f"{group}={name}" if group else name
+    if group == "hydra/launcher" and name in _EXTRAS:
+        return f"{typed} is not installed: pip install 'convexp[{_EXTRAS[name]}]'"
     if not options:
         return f"{typed}: there is no {path}.yaml in the configuration"
     # An abbreviation, as dog for difference_of_gaussians, or a part, as gaussian, says more than its letters do.

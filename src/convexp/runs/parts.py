@@ -30,14 +30,16 @@ from convexp.training.quadratic_task import QuadraticTask
 from convexp.training.task import ImitationTask
 
 
-def make_trainer(config: Mapping[str, Any]) -> L.Trainer:
-    """A trainer without callbacks and logger."""
+def make_trainer(config: Mapping[str, Any], gpu: int | None = None) -> L.Trainer:
+    """A trainer without callbacks and logger, on the GPU of this number if one is given."""
     # A GPU then repeats itself bit for bit, as the CPU does.
     torch.backends.cudnn.deterministic = True
     if not torch.cuda.is_available():
         # Lightning sets it, and each of Adam's steps, which asks for a GPU, would look for a driver in vain: 0.07 ms.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     arguments = dict(config["trainer"])
+    if gpu is not None:
+        arguments["devices"] = [gpu]
     arguments["val_check_interval"] = min(arguments["val_check_interval"], arguments["max_steps"])
     try:
         return L.Trainer(

@@ -1,5 +1,7 @@
 """What a sweep comes to: tables, a CSV file and a picture."""
 
+from shlex import quote
+
 from convexp.runs.ranking import rank, rows, seeds_text, table_text, write_csv
 from convexp.runs.sweep import Sweep
 
@@ -24,4 +26,5 @@ def summarise(sweep: Sweep) -> None:
 
         write_image(comparison_sheet(records, sweep.path), sweep.path / "comparison.png")
         written.append("comparison.png")
-    print(f"\n  {sweep.path}: {len(records)} runs, {' and '.join(written)}\n")
+    print(f"\n  {sweep.path}: {len(records)} runs, {' and '.join(written)}")
+    print(f"  TensorBoard  tensorboard --logdir {quote(str(sweep.path))} --samples_per_plugin images=1000\n")

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -34,6 +35,23 @@ def sweep_name(words: Sequence[str]) -> str:
     if "experiment" in typed and not {"target", "model"} & set(typed):
         return slug(typed["experiment"])
     return slug(f"{typed.get('target', 'highpass')}-{typed.get('model', 'single')}")
+
+
+def run_name(varied: Sequence[str]) -> str:
+    """The name of a run's folder: the overrides that tell the sweep's runs apart, their keys as short as they may be.
+
+    >>> run_name(["optimizer=adam", "optimizer.lr=0.01", "seed=0"])
+    'optimizer=adam,lr=0.01,seed=0'
+    >>> run_name(["data.size=64", "model.size=3"])
+    'data.size=64,model.size=3'
+    """
+    keys = [word.partition("=")[0] for word in varied]
+    last = [key.rpartition(".")[2] for key in keys]
+    short = [
+        word.removeprefix(key[: -len(end)]) if last.count(end) == 1 else word
+        for word, key, end in zip(varied, keys, last, strict=True)
+    ]
+    return slug(",".join(short))
 
 
 def identity(config: Mapping[str, Any]) -> str:
@@ -66,6 +84,7 @@ class Sweep:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.shelf = self.path / "statistics"
 
     @contextmanager
     def held(self) -> Generator[None, None, None]:
@@ -94,7 +113,8 @@ class Sweep:
 
     def find(self, digest: str) -> Record | None:
         """The run of this identity; a finished one, if there are several."""
-        same = [record for record in self.records() if record.config.get("identity") == digest]
+        configs = sorted(self.path.glob("*/config.yaml"))
+        same = [read_record(config.parent) for config in configs if _identity_in(config) == digest]
         return next((record for record in same if record.status == "finished"), same[0] if same else None)
 
     def take(self, config: Mapping[str, Any], varied: Sequence[str]) -> tuple[Todo, Path]:
@@ -107,13 +127,13 @@ class Sweep:
             varied: The overrides that tell the sweep's runs apart.
 
         Returns:
-            `nothing` of a finished run, or of one that another process works on; `go on` of an interrupted one; else
-            `begin`, and the folder to make.
+            `nothing` of a finished or pruned run, or of one that another process works on; `go on` of an interrupted
+            one; else `begin`, and the folder to make.
         """
         found = self.find(config["identity"])
         if found is None:
-            return "begin", self.path / slug(",".join(varied))
-        if found.status in ("finished", "running"):
+            return "begin", self.path / run_name(varied)
+        if found.status in ("finished", "pruned", "running"):
             return "nothing", found.path
         folder = RunFolder(found.path)
         if found.status == "interrupted" and folder.checkpoint("last").exists():
@@ -127,12 +147,25 @@ class Sweep:
         """Notes why a run failed, in its folder, which is made if it failed before it had one."""
         found = self.find(config["identity"])
         if found is None:
-            folder = RunFolder.create(self.path / slug(",".join(varied)))
+            folder = RunFolder.create(self.path / run_name(varied))
             folder.write_config(config)
         else:
             folder = RunFolder(found.path)
         if not folder.finished:
             folder.write_failure(reason)
+
+
+def _identity_in(config: Path) -> object:
+    try:
+        status = config.stat()
+    except OSError:  # another process of the sweep has just removed what a failed run left
+        return None
+    return _identity_written(config, status.st_mtime_ns, status.st_ino)
+
+
+@cache  # else a sweep's last run would read the configurations of all others once more
+def _identity_written(config: Path, time: int, inode: int) -> object:
+    return read_record(config.parent).config.get("identity")
 
 
 def _packages(node: object) -> set[str]:
