@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from convexp.images import shapes, write_image
 from convexp.runs.command import train
@@ -260,3 +261,30 @@ def test_ddp_fails_in_the_table_too(command, tmp_path):
     assert all(row["reason"].startswith(reason) for row in rows)
     assert out.count(reason) == 2
     assert code.startswith(f"convexp: {reason}")
+
+
+def shown(folder):
+    events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
+    return [image.step for image in events.Images("kernels/kernel")]
+
+
+def test_runs_of_a_sweep_share_their_statistics_and_show_fewer_pictures(command, tmp_path):
+    grid = ["sweep=grid", "optimizer=sgd,adam", "optimizer.lr=0.01", "seed=0,1"]
+    command(*TINY, *grid, "trainer.max_steps=100")
+    folder = tmp_path / "outputs/sweeps/grid"
+    runs = sorted(path.parent for path in folder.glob("*/metrics.json"))
+    assert len(runs) == 4
+    assert (
+        len(list((folder / "statistics").iterdir())) == 4
+    )  # of each seed's shapes sums and floor, for both optimizers
+    assert [shown(run) for run in runs] == [[0, 10, 100]] * 4
+    command(*TINY[1:], "optimizer=adam", "optimizer.lr=0.01", "seed=0", "trainer.max_steps=100", "outputs=alone")
+    (alone,) = (tmp_path / "alone").glob("*/*")
+    assert shown(alone) == [0, 1, 2, 3, 6, 10, 18, 32, 56, 100]
+    same = [
+        json.loads((run / "metrics.json").read_text())["final"] for run in (folder / "optimizer=adam,seed=0", alone)
+    ]
+    assert same[0] == same[1]
+    # How often a run is shown is nothing by which it is known.
+    code, out, _ = command(*TINY, *grid, "trainer.max_steps=100", "pictures=0")
+    assert (code, out.count("is finished")) == (0, 4)

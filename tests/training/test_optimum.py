@@ -9,8 +9,8 @@ from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import ConstantLR, ExponentialLR
 
 from convexp.training import Shapes
-from convexp.training.optimum import OptimumCurves, plain_rate
-from convexp.training.quadratic import Quadratic
+from convexp.training.optimum import OptimumCurves
+from convexp.training.quadratic import Quadratic, plain_rate
 
 CONSTANT = partial(ConstantLR, factor=1.0, total_iters=0)
 

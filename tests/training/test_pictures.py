@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -60,6 +61,11 @@ def test_moments_are_few_and_have_both_ends():
     assert moments[1] == 1
     ratios = [later / earlier for earlier, later in pairwise(moments[2:])]
     assert max(ratios) < 1.3 * min(ratios)  # evenly over the logarithm
+
+
+@pytest.mark.parametrize(("count", "moments"), [(0, []), (1, [400]), (2, [0, 400]), (3, [0, 20, 400])])
+def test_few_moments_have_the_end_first(count, moments):
+    assert sorted(Pictures({}, max_steps=400, moments=count).moments) == moments
 
 
 def test_pictures_come_at_their_moments_with_one_size(task_of, train, logger, tmp_path):

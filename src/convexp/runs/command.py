@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from convexp.errors import ConvexpError
-from convexp.runs.composition import kept, require_one_command
+from convexp.runs.composition import composing_once, kept, one_of_many, require_one_command
 from convexp.runs.config import checked
 from convexp.runs.devices import gpus_to_choose_from, own_gpu
 from convexp.runs.explanation import explain, mendable
@@ -66,7 +66,7 @@ def _sweep() -> None:
         f"hydra.sweep.dir='{sweep.path.absolute()}'",
         f"hydra.job.config.override_dirname.exclude_keys=[{','.join(common)}]",
     ]
-    with sweep.held():
+    with sweep.held(), composing_once():
         try:
             _application()
         finally:
@@ -123,7 +123,7 @@ def _job(config: DictConfig, job: DictConfig, overrides: list[str]) -> None:
     sweep = Sweep(path.relative_to(here) if path.is_relative_to(here) else path)
     varied = [override for override in overrides if override.partition("=")[0] not in common]
     try:
-        plain = kept(checked(config), job.runtime.choices, overrides)
+        plain = one_of_many(kept(checked(config), job.runtime.choices, overrides))
         require_one_command(plain["trainer"], "under -m")
     except Exception as error:
         raw = cast("dict[str, Any]", OmegaConf.to_container(config))

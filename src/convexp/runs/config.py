@@ -155,6 +155,7 @@ RULES: Mapping[str, Rule] = {
     "objective": choice("auto", "statistics", "pixels"),
     "compile": BOOLEAN,
     "checkpoint_every": COUNT,
+    "pictures": integer(at_least=0) | NULL,
     "outputs": TEXT,
     "sweep": TEXT | NULL,
     "resume": TEXT | NULL,
@@ -171,6 +172,7 @@ SETTINGS = (
     "objective",
     "compile",
     "checkpoint_every",
+    "pictures",
     "outputs",
     "sweep",
     "resume",
@@ -195,7 +197,8 @@ def checked(config: DictConfig) -> dict[str, Any]:
         plain = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except MissingMandatoryValue as error:
         raise ConvexpError(f"{error.full_key} has no value: give one, as {error.full_key}=…") from error
-    plain.setdefault("sweep", None)  # runs were made before there was this key
+    for key in ("sweep", "pictures"):
+        plain.setdefault(key, None)  # runs were made before there were these keys
     for key in plain:
         if key not in (*GROUPS, *SETTINGS, *KEPT):
             raise ConvexpError(f"{key}: nothing reads this key; there are {', '.join((*GROUPS, *SETTINGS))}")

@@ -27,15 +27,19 @@ from convexp.training.curves import Curves
 from convexp.training.data import ImageData
 from convexp.training.interruption import Interruption, Stop
 from convexp.training.metrics import whole_image_metrics
-from convexp.training.optimum import OptimumCurves, beside_the_optimum, plain_rate
+from convexp.training.optimum import OptimumCurves, beside_the_optimum
 from convexp.training.pictures import Pictures
 from convexp.training.progress import Progress
 from convexp.training.pruning import Pruned
+from convexp.training.quadratic import plain_rate
 from convexp.training.stretches import Stretches
 from convexp.training.task import ImitationTask
 
 # The processes of one run agree on its folder through their environment.
 _FOLDER_VARIABLE = "CONVEXP_RUN_FOLDER"
+
+_FEW = 256  # weights, with which 500 steps take a fiftieth of a second
+_MOMENTS = 10  # that a run alone shows
 
 # A process that a signal ends has an exit status of so much more than the signal's number.
 _SIGNALLED = 128
@@ -191,6 +195,7 @@ class _Experiment:
         self.pictures = Pictures(
             data.val_pairs,
             max_steps=trainer.max_steps,
+            moments=_MOMENTS if config["pictures"] is None else config["pictures"],
             draw_kernels=None if self.quadratic is None else beside_the_optimum(self.quadratic, data.operator),
             template=data.template_size,
         )
@@ -248,6 +253,7 @@ class _Experiment:
             every=[self.config["checkpoint_every"]],
             moments=self.pictures.moments,
             validation=self.data.val_pairs.values(),
+            longest=500 if sum(weight.numel() for weight in self.task.model.parameters()) < _FEW else 100,
         )
         # The task clips the gradient itself.
         self.trainer.val_check_interval, self.trainer.gradient_clip_val = stretches.per_validation, None

@@ -4,6 +4,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -113,8 +114,13 @@ def facts(model: nn.Module, config: Mapping[str, Any], *, steps: int, seconds: f
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "device": device,
         "seed": config["seed"],
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+        "versions": dict(_versions()),
     }
+
+
+@cache  # reading what is installed takes a millisecond for each package
+def _versions() -> Mapping[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}}
 
 
 def table(metrics: Mapping[str, Any], folder: RunFolder, outputs: str) -> str:

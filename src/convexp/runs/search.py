@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from convexp.errors import ConvexpError
+from convexp.runs.composition import one_of_many
 from convexp.runs.explanation import explain, mendable
 from convexp.runs.folder import RunFolder, slug
 from convexp.runs.plan import Plan, write_best
@@ -154,7 +155,7 @@ class Search:
         from convexp.runs.experiment import resume, run  # torch takes seconds to import
         from convexp.training.pruning import Pruned, Pruning
 
-        plain, sweep = self.plan.config(values), Sweep(self.path)
+        plain, sweep = one_of_many(self.plan.config(values)), Sweep(self.path)
         varied = [
             f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
         ]

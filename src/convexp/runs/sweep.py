@@ -19,8 +19,8 @@ from convexp.runs.record import PLACES, Record, canonical, read_record
 #: What is to be done for one configuration of a sweep.
 Todo = Literal["nothing", "go on", "begin"]
 
-#: What decides what a run learns; where it lies, and what it is allowed to load, does not.
-DECISIVE = tuple(key for key in (*GROUPS, *SETTINGS) if key not in (*PLACES, "allow"))
+#: What decides what a run learns; where it lies, what it is allowed to load, and how often it is shown, does not.
+DECISIVE = tuple(key for key in (*GROUPS, *SETTINGS) if key not in (*PLACES, "allow", "pictures"))
 
 
 def sweep_name(words: Sequence[str]) -> str:

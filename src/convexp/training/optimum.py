@@ -7,8 +7,6 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import ConstantLR, LRScheduler
 
 from convexp.exact import Descent
 from convexp.images.tiles import KernelComparison
@@ -54,30 +52,29 @@ class OptimumCurves(L.Callback):
     ) -> None:
         """Adds a point before a step on pixels, whose own loss may be that of crops."""
         if not isinstance(pl_module, QuadraticTask) and trainer.global_step % self.every == 0:
-            self._add(trainer, trainer.global_step, self.quadratic.loss())
+            self._add(trainer, [(trainer.global_step, self.quadratic.loss())])
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Adds the points of steps on the statistics, and the last one."""
         if isinstance(pl_module, QuadraticTask):
-            for step, loss, _ in pl_module.notes:
-                if step % self.every == 0:
-                    self._add(trainer, step, float(loss))
+            self._add(trainer, [(step, float(loss)) for step, loss, _ in pl_module.notes if step % self.every == 0])
         if trainer.global_step == trainer.max_steps:
-            self._add(trainer, trainer.global_step, self.quadratic.loss())
+            self._add(trainer, [(trainer.global_step, self.quadratic.loss())])
 
-    def _add(self, trainer: L.Trainer, step: int, loss: float) -> None:
-        if not trainer.logger:
+    def _add(self, trainer: L.Trainer, points: list[tuple[int, float]]) -> None:
+        if not trainer.logger or not points:
             return
         optimum = self.quadratic.optimum
-        values = {"train/gap": optimum.gap(loss)}
-        values["train/gradient_descent"] = self.descent.losses(self.rate, torch.tensor([step])).item()
-        if step in (0, trainer.max_steps):  # the ends of a line
-            values["train/optimum"] = optimum.loss
-        # TensorBoard keeps float32.
-        shown = {tag: value for tag, value in values.items() if value is not None and value < 1e38}
-        trainer.logger.log_metrics(shown, step=step)
+        descended = self.descent.losses(self.rate, torch.tensor([step for step, _ in points])).tolist()
+        for (step, loss), predicted in zip(points, descended, strict=True):
+            values = {"train/gap": optimum.gap(loss), "train/gradient_descent": predicted}
+            if step in (0, trainer.max_steps):  # the ends of a line
+                values["train/optimum"] = optimum.loss
+            # TensorBoard keeps float32.
+            shown = {tag: value for tag, value in values.items() if value is not None and value < 1e38}
+            trainer.logger.log_metrics(shown, step=step)
 
 
 def beside_the_optimum(
@@ -93,14 +90,3 @@ def beside_the_optimum(
         return {name: beside.picture(quadratic.kernels()[0])}
 
     return draw
-
-
-def plain_rate(optimizer: Optimizer, scheduler: LRScheduler) -> float | None:
-    """The rate of plain gradient descent: constant, without momentum or weight decay; None for everything else."""
-    if type(optimizer) is not SGD or not isinstance(scheduler, ConstantLR):
-        return None
-    (group,) = optimizer.param_groups
-    varies = scheduler.factor != 1 and scheduler.total_iters > 0
-    if varies or group["momentum"] or group["weight_decay"] or group["maximize"]:
-        return None
-    return float(group["lr"])

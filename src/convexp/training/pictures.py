@@ -26,7 +26,7 @@ class Pictures(L.Callback):
     Args:
         pairs: The images to show, by name; never trained on. Their centres are shown.
         max_steps: The last moment.
-        moments: How many moments there are at most, spread evenly over the logarithm of the steps.
+        moments: How many moments there are at most, spread evenly over the logarithm of the steps; one is the last.
         side: Of the shown centre, in pixels.
         draw_kernels: Makes the pictures of a model's kernels, by name.
         template: Height and width of the template that is looked for, whose best place is marked then.
@@ -45,7 +45,8 @@ class Pictures(L.Callback):
         self.template = template
         self.draw_kernels = _kernel_tiles if draw_kernels is None else draw_kernels
         self.pairs = {name: _centre(pair, side) for name, pair in pairs.items()}
-        self.moments = {0, *np.geomspace(1, max_steps, moments - 1).round().astype(int).tolist()}
+        spread = np.geomspace(1, max_steps, max(moments - 1, 3)).round().astype(int).tolist()
+        self.moments = {0, *spread[1 - moments :]} if moments > 1 else {max_steps} if moments else set[int]()
         self._drawn: dict[str, Comparison] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler
 
 from convexp.errors import ConvexpError
 from convexp.exact import Descent, Optimum, Shelf, Statistics, only_convolution
@@ -115,3 +117,14 @@ class Quadratic:
         """Learned and optimal kernel (O, I, kh, kw), as filters from image to target."""
         learned, optimal = (parts_of(weights, self.layer)[0] for weights in (self.weights, self.optimum.weights))
         return self.unit * learned, self.unit * optimal
+
+
+def plain_rate(optimizer: Optimizer, scheduler: LRScheduler) -> float | None:
+    """The rate of plain gradient descent: constant, without momentum or weight decay; None for everything else."""
+    if type(optimizer) is not SGD or not isinstance(scheduler, ConstantLR):
+        return None
+    (group,) = optimizer.param_groups
+    varies = scheduler.factor != 1 and scheduler.total_iters > 0
+    if varies or group["momentum"] or group["weight_decay"] or group["maximize"]:
+        return None
+    return float(group["lr"])

@@ -1,6 +1,7 @@
 """The learning task of one convolution, on the statistics of the images instead of their pixels."""
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -11,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from convexp.exact.layer import exact_dtype, parts_of
 from convexp.training.exact import Exact
-from convexp.training.quadratic import Quadratic
+from convexp.training.quadratic import Quadratic, plain_rate
 from convexp.training.task import ImitationTask, Note
 
 
@@ -21,7 +22,8 @@ class QuadraticTask(ImitationTask):
     The loss of all pixels is L = c − wᵀh + ½ wᵀHw and its gradient Hw − h, with H = 2G/Q and h = 2b/Q. A batch is a
     number of steps: what Lightning does once a batch would cost more than the steps. The optimizer works on weights in
     float64, of which the model gets the nearest floats: near the optimum of a badly conditioned loss, rounding them is
-    more than a step.
+    more than a step. Plain gradient descent of a constant rate η has a closed form, so that n of its steps are one: the
+    distance to the optimum w* is multiplied by (1 − ηH)ⁿ.
 
     Args:
         model: As for `ImitationTask`.
@@ -75,6 +77,11 @@ class QuadraticTask(ImitationTask):
         self._rows, self._gradient = torch.empty_like(self._slope), torch.empty_like(self._slope)
         groups, rows, _ = self._slope.shape
         self._parts = [part.detach().view(groups, rows, -1) for part in self.exact]  # they follow the weights
+        optimizer, scheduler = self._optimizer_and_scheduler()
+        self._rate = plain_rate(optimizer, scheduler) if self.gradient_clip_val is None else None
+        optimum = self.quadratic.optimum
+        self._curvatures = self.quadratic.descent().curvatures.to(statistics.uu)[:, None]  # (groups, 1, P)
+        self._vectors, self._goal = (part.to(statistics.uu) for part in (optimum.eigenvectors, optimum.weights.mT))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Leaves the random numbers alone: one convolution uses none."""
@@ -82,26 +89,52 @@ class QuadraticTask(ImitationTask):
     @torch.no_grad()
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """Takes so many steps."""
-        # Not through Lightning's wrapper of the optimizer, which costs more than a step, but counted as it counts.
-        optimizer, scheduler = cast("LightningOptimizer", self.optimizers()).optimizer, self.lr_schedulers()
-        steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        searches = not type(optimizer).__module__.startswith("torch.optim.") or isinstance(optimizer, LBFGS)
-        closure = self._closure if searches else self._set_gradient
+        optimizer, scheduler = self._optimizer_and_scheduler()
         self.notes = []
         for weight in self.exact:
             weight.grad = torch.empty_like(weight)
         if len(self.exact) == 1:  # the only part is the whole: nothing has to be copied
             self._rows, self.exact[0].grad = self._parts[0], self._gradient.view_as(self.exact[0])
-        for step in range(self.global_step, self.global_step + int(batch)):
-            if step % self.every == 0 or step == self.trainer.max_steps - 1:
+        first, behind = self.global_step, self.global_step + int(batch)
+        noted = [step for step in range(first, behind) if step % self.every == 0 or step == self.trainer.max_steps - 1]
+        for step, following in pairwise([first, *noted, behind]):
+            if following > step:
+                self._take(following - step, optimizer, scheduler)
+            if following != behind:
                 self._set_gradient()
-                self.notes.append(Note(step, self._loss(), optimizer.param_groups[0]["lr"]))
-            steps.increment_ready()
-            optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType]  # a tensor is a float to torch
-            steps.increment_completed()
-            cast("LRScheduler", scheduler).step()
+                self.notes.append(Note(following, self._loss(), optimizer.param_groups[0]["lr"]))
         for weight, exact in zip(self.quadratic.layer.parameters(), self.exact, strict=True):
             weight.copy_(exact)
+
+    def _optimizer_and_scheduler(self) -> tuple[Optimizer, LRScheduler]:
+        # Not Lightning's wrapper of the optimizer, which costs more than a step.
+        return cast("LightningOptimizer", self.optimizers()).optimizer, cast("LRScheduler", self.lr_schedulers())
+
+    def _take(self, count: int, optimizer: Optimizer, scheduler: LRScheduler) -> None:
+        """Takes steps, and counts them as Lightning counts its own."""
+        taken = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        if self._rate is not None:
+            self._descend(count, self._rate)
+            scheduler.last_epoch += count
+            for _ in range(count):
+                taken.increment_ready()
+                taken.increment_completed()
+            return
+        searches = not type(optimizer).__module__.startswith("torch.optim.") or isinstance(optimizer, LBFGS)
+        closure = self._closure if searches else self._set_gradient
+        for _ in range(count):
+            taken.increment_ready()
+            optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType]  # a tensor is a float to torch
+            taken.increment_completed()
+            scheduler.step()
+
+    def _descend(self, count: int, rate: float) -> None:
+        """Takes steps of plain gradient descent, all at once."""
+        rows = torch.cat(self._parts, dim=2)
+        shrunk = (rows - self._goal) @ self._vectors * (1 - rate * self._curvatures) ** count
+        rows = self._goal + shrunk @ self._vectors.mT
+        for part, new in zip(self._parts, rows.split([part.shape[2] for part in self._parts], dim=2), strict=True):
+            part.copy_(new)
 
     def _closure(self) -> Tensor:
         """The gradient, and the loss for optimizers that look at it."""

@@ -11,8 +11,6 @@ from torch.utils.data import DataLoader, IterableDataset
 from convexp.training.data import whole_images
 from convexp.training.pairs import Pair
 
-LONGEST = 100  # steps: after so many a signal is heard, and the progress bar moves
-
 
 class Stretches(L.LightningDataModule):
     """Batches that are numbers of steps, for `QuadraticTask`.
@@ -26,6 +24,7 @@ class Stretches(L.LightningDataModule):
         every: Steps between two occasions to look, of several kinds.
         moments: Further steps at which to look.
         validation: Whole images to validate on.
+        longest: After so many steps at most a signal is heard, and the progress bar moves.
 
     Example:
         >>> stretches = Stretches(max_steps=20, validate_every=10, every=[4], moments=[1], validation=[])
@@ -41,10 +40,11 @@ class Stretches(L.LightningDataModule):
         every: Sequence[int],
         moments: Iterable[int],
         validation: Iterable[Pair],
+        longest: int = 100,
     ) -> None:
         super().__init__()
         self.max_steps, self.validate_every = max_steps, min(validate_every, max_steps)
-        self.periods = [*every, LONGEST]
+        self.periods = [*every, longest]
         self.moments = set(moments)
         self._validation = validation
         self.per_validation = min(self._most(), self.validate_every)
