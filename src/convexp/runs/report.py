@@ -4,6 +4,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -98,11 +99,15 @@ def save_pictures(
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     output, _ = feature_maps(model, pair.input.to(device))
     output, target = common_center(output.cpu(), pair.target)
-    write_image(comparison(pair.input[0], target[0], output[0], size=template), folder.path / "comparison.png")
-    if weights := kernels(model):
-        write_image(kernel_sheet(weights), folder.path / "kernels.png")
+    picture = comparison(pair.input[0], target[0], output[0], size=template)
     lines = {} if optimum is None else {"optimum": optimum}
-    write_image(loss_curve({"training loss": (steps, losses)}, ylabel="loss", lines=lines), folder.path / "loss.png")
+    with ThreadPoolExecutor(1) as other:  # compressing a photograph takes as long as drawing all else
+        written = other.submit(write_image, picture, folder.path / "comparison.png")
+        if weights := kernels(model):
+            write_image(kernel_sheet(weights), folder.path / "kernels.png")
+        loss = loss_curve({"training loss": (steps, losses)}, ylabel="loss", lines=lines)
+        write_image(loss, folder.path / "loss.png")
+        written.result()
 
 
 def facts(model: nn.Module, config: Mapping[str, Any], *, steps: int, seconds: float, device: str) -> dict[str, Any]:
