@@ -165,6 +165,13 @@ def test_two_commands_do_not_work_on_one_sweep(command, tmp_path):
     assert command(*TINY, "seed=0,1", "sweep=second")[0] == 0
 
 
+@pytest.mark.parametrize("word", ["seed=range(0)", "seed=range(3,1)"])
+def test_a_sweep_without_values_is_refused(command, tmp_path, word):
+    code, out, err = command(*TINY, "optimizer=sgd,adam", word)
+    assert (code, out, err) == (f"convexp: {word}: no value, so that there is nothing to run", "", "")
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_changed_images_and_code_are_noticed(command, tmp_path):
     (tmp_path / "altered.py").write_text(MINE)
     (tmp_path / "my/target").mkdir(parents=True)

@@ -58,6 +58,9 @@ def _sweep() -> None:
     outputs = next((word.partition("=")[2] for word in words if word.startswith("outputs=")), "outputs")
     sweep = Sweep(Path(outputs, "sweeps", sweep_name(words)))
     parsed = OverridesParser.create().parse_overrides(words)
+    for word in parsed:
+        if (word.is_range_sweep() or word.is_choice_sweep()) and not list(word.sweep_string_iterator()):
+            raise ConvexpError(f"{word.input_line}: no value, so that there is nothing to run")
     common = [f"'{word.get_key_element()}'" for word in parsed if not word.is_sweep_override()]
     # Beside another word of its kind: those behind an option are not understood.
     place = sys.argv.index(words[0]) if words else len(sys.argv)

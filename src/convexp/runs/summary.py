@@ -26,5 +26,5 @@ def summarise(sweep: Sweep) -> None:
 
         write_image(comparison_sheet(records, sweep.path), sweep.path / "comparison.png")
         written.append("comparison.png")
-    print(f"\n  {sweep.path}: {len(records)} runs, {' and '.join(written)}")
+    print(f"\n  {sweep.path}: {len(records)} run{'s' * (len(records) != 1)}, {' and '.join(written)}")
     print(f"  TensorBoard  tensorboard --logdir {quote(str(sweep.path))} --samples_per_plugin images=1000\n")
