@@ -113,7 +113,7 @@ def test_bad_trials_are_ended_and_count(here, capfd):
 def test_a_pruned_trial_stands_below_a_worse_one_that_is_complete(here, monkeypatch, capfd):
     errors = [5.0, 1.0, 4.0]
 
-    def run(config, place, *, shelf, callbacks):
+    def run(config, place, *, callbacks, **_):
         error = errors.pop(0)
         if reason := callbacks[0].report(2, error):
             raise Pruned(reason)
@@ -158,7 +158,7 @@ def test_values_that_were_pruned_are_pruned_when_they_are_drawn_again(here, monk
 def test_where_nothing_can_be_pruned_that_is_said_once(here, capfd, monkeypatch, words, message):
     watchers = []
 
-    def run(config, place, *, shelf, callbacks):
+    def run(config, place, *, callbacks, **_):
         watchers.extend(callbacks)
         return {"best": {"train/mse": 1.0, "val/mse": 1.0}}
 
@@ -185,7 +185,7 @@ def test_a_search_of_which_nothing_is_left_says_so(here, monkeypatch, capfd):
 def test_a_trial_that_is_gone_on_with_keeps_what_it_reported(here, monkeypatch):
     run = experiment.run
 
-    def interrupted(config, place, *, shelf, callbacks):
+    def interrupted(config, place, *, callbacks, **_):
         monkeypatch.setattr(experiment, "run", run)
         for step, value in ((0, 3.0), (2, 2.5)):
             assert callbacks[0].report(step, value) is None
@@ -207,7 +207,7 @@ def test_a_run_whose_trial_another_worker_was_given_did_not_fail(here, monkeypat
     """As behind a sleep of the machine: it finds out when it reports."""
     run = experiment.run
 
-    def late(config, place, *, shelf, callbacks):
+    def late(config, place, *, callbacks, **_):
         monkeypatch.setattr(experiment, "run", run)
         RunFolder.create(place).write_config(config)
         with seen_by_another() as study:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from convexp.errors import ConvexpError
 from convexp.runs.composition import one_of_many
+from convexp.runs.devices import gpus_to_choose_from, own_gpu
 from convexp.runs.explanation import explain, mendable
 from convexp.runs.folder import RunFolder, slug
 from convexp.runs.plan import Plan, write_best
@@ -166,10 +167,12 @@ class Search:
             while True:
                 todo, place = sweep.take(plain, varied)
                 try:
-                    if todo == "begin":
-                        return run({**plain, "made_of": made_of(plain)}, place, shelf=sweep.shelf, callbacks=watchers)
-                    if todo == "go on":
-                        return resume(plain, RunFolder(place), shelf=sweep.shelf, callbacks=watchers)
+                    with own_gpu(0 if todo == "nothing" else gpus_to_choose_from(plain["trainer"])) as gpu:
+                        if todo == "begin":
+                            whole = {**plain, "made_of": made_of(plain)}
+                            return run(whole, place, shelf=sweep.shelf, callbacks=watchers, gpu=gpu)
+                        if todo == "go on":
+                            return resume(plain, RunFolder(place), shelf=sweep.shelf, callbacks=watchers, gpu=gpu)
                 except Pruned as pruned:
                     raise TrialPruned(str(pruned)) from pruned
                 except (OptunaError, SQLAlchemyError):  # the run did not fail
