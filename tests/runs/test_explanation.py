@@ -82,3 +82,15 @@ def test_the_nearest_choice_is_suggested(typed, meant):
     error = MissingConfigException("not found", f"target/{typed}", options)
     suggestion = f"; did you mean {meant}?" if meant else ""
     assert explain(error, []) == f"target={typed}: no such choice{suggestion}; there are {', '.join(options)}"
+
+
+def test_a_job_that_the_queue_lost():
+    lost = pytest.importorskip("submitit.core.utils", reason="submitit is not installed").UncompletedJobError
+    error = lost(
+        "Job 7_1 (task: 0) with path 7_1.pkl\nhas not produced any output (state: CANCELLED)\nError stream:\n-"
+    )
+    assert mendable(error)
+    assert explain(error, []) == (
+        "Job 7_1 (task: 0) with path 7_1.pkl has not produced any output (state: CANCELLED): it was cancelled, or its "
+        "machine failed; the same command goes on with the sweep"
+    )

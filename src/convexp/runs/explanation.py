@@ -25,7 +25,7 @@ _EXTRAS = {"ray": "ray", "submitit_slurm": "slurm", "submitit_local": "slurm"}
 
 def mendable(error: Exception) -> bool:
     """Whether a user can mend it. Anything else is a defect of convexp, and keeps its traceback."""
-    return isinstance(error, _MENDABLE) or str(error).startswith((_NO_NAME, _NO_SLURM))
+    return isinstance(error, _MENDABLE) or str(error).startswith((_NO_NAME, _NO_SLURM)) or _lost(error)
 
 
 def explain(error: Exception, arguments: Sequence[str]) -> str:
@@ -64,6 +64,9 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
         return f"{_typed(key, arguments)}: {key} has a value already; write {key}=… once, without +"
     if message.startswith(_NO_SLURM):
         return "hydra/launcher=slurm: there is no srun here; type it on a machine that submits to Slurm"
+    if _lost(error):
+        job = " ".join(message.splitlines()[:2])
+        return f"{job}: it was cancelled, or its machine failed; the same command goes on with the sweep"
     if isinstance(error, ConnectionError) and error.errno is None:
         return f"no connection: {message.splitlines()[0]}"
     if isinstance(error, OSError):
@@ -73,6 +76,10 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return f"{_typed(error.full_key, arguments)}: {first}"
     return first if mendable(error) else f"{type(error).__name__}: {first}"
+
+
+def _lost(error: Exception) -> bool:
+    return type(error).__name__ == "UncompletedJobError"  # submitit's, which need not be installed
 
 
 def _missing(path: str, options: Sequence[str]) -> str:
