@@ -90,9 +90,10 @@ def test_a_run_is_known_by_its_configuration_and_not_by_its_number_or_name(comma
     # The same run as the second of others, its rate written another way.
     code, out, _ = command(*TINY, "sweep=mine", "optimizer=sgd", "optimizer.lr=1e-1,0.01", "seed=0,1")
     assert code == 0
-    assert "outputs/sweeps/mine/default is finished" in out
+    name = "data=shapes,height=37,width=41,trainer=cpu,max_steps=2,optimizer=sgd,lr=0.01"  # of all that was typed
+    assert f"outputs/sweeps/mine/{name} is finished" in out
     names = {path.parent.name for path in (tmp_path / "outputs/sweeps/mine").glob("*/metrics.json")}
-    assert names == {"default", *NAMES[1:]}
+    assert names == {name, *NAMES[1:]}
 
 
 MINE = """
@@ -170,6 +171,73 @@ def test_a_sweep_without_values_is_refused(command, tmp_path, word):
     code, out, err = command(*TINY, "optimizer=sgd,adam", word)
     assert (code, out, err) == (f"convexp: {word}: no value, so that there is nothing to run", "", "")
     assert not (tmp_path / "outputs").exists()
+
+
+def test_the_same_run_twice_is_one(command, tmp_path):
+    code, out, err = command(*TINY, "optimizer=exact", "seed=0,0,1,0")
+    assert (code, err, out.count(" is finished\n")) == (0, "", 2)
+    assert sorted(path.parent.name for path in tmp_path.rglob("metrics.json")) == ["seed=0", "seed=1"]
+
+
+def test_a_finished_run_that_is_damaged_is_kept(command, tmp_path):
+    words = [*TINY, "optimizer=exact", "sweep=mine", "seed=0,1"]
+    command(*words)
+    folder = tmp_path / "outputs/sweeps/mine"
+    (folder / "seed=0/metrics.json").write_text("{")
+    code, out, _ = command(*words)
+    assert (code, out.count(" is finished\n")) == (0, 1)
+    assert (folder / "seed=0/metrics.json").read_text() == "{"
+    assert json.loads((folder / "seed=0-2/metrics.json").read_text())["seed"] == 0
+    (row,) = [row for row in results(folder) if row["run"] == "seed=0"]
+    assert row["status"] == "unreadable"
+    assert row["reason"].startswith("metrics.json cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        (["outputs='my out'", "sweep='my sweep'"], "my out/sweeps/my-sweep"),
+        (["outputs='it\\'s'", "sweep=.."], "it's/sweeps/default"),
+        (["sweep=null"], "outputs/sweeps/highpass-single"),
+    ],
+    ids=["spaces", "quote", "null"],
+)
+def test_odd_names_of_places(command, tmp_path, words, folder):
+    code, _, err = command(*TINY, "optimizer=exact", "seed=3", *words)
+    assert (code, err) == (0, "")
+    (made,) = tmp_path.rglob("results.csv")
+    assert made.parent == tmp_path / folder
+
+
+@pytest.mark.parametrize("word", ["outputs=a,b", "sweep=a,b", "outputs=${oc.env:PWD}"])
+def test_a_sweep_has_one_place(command, tmp_path, word):
+    code, *_ = command(*TINY, "seed=0,1", word)
+    assert code == f"convexp: {word}: a sweep has one place, whose name is typed out"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_where_the_folder_has_a_quote(command, tmp_path, monkeypatch):
+    (tmp_path / "it's").mkdir()
+    monkeypatch.chdir(tmp_path / "it's")
+    assert command("--multi", *TINY[1:], "optimizer=exact", "seed=0,1")[0] == 0
+    assert len(list(tmp_path.glob("it's/outputs/sweeps/highpass-single/*/metrics.json"))) == 2
+
+
+def test_a_second_process_waits_for_a_run_that_another_one_makes(command, tmp_path):
+    words = [*TINY[1:], "optimizer=adam", "trainer.max_steps=3000", "sweep=mine", "seed=0"]
+    worker = subprocess.Popen(
+        [sys.executable, TRAIN, "-m", *words], cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    sweep = Sweep(tmp_path / "outputs/sweeps/mine")
+    deadline = time.monotonic() + 100
+    while not list(sweep.path.glob("*/run.lock")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (record,) = sweep.records()
+    started = time.monotonic()
+    with sweep.alone(record.config["identity"]):  # until the other one has finished
+        assert [record.status for record in sweep.records()] == ["finished"]
+    assert time.monotonic() - started > 0.01
+    assert worker.wait(60) == 0
 
 
 def test_changed_images_and_code_are_noticed(command, tmp_path):

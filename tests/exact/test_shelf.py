@@ -69,6 +69,13 @@ def test_nothing_else_is_taken_for_it(tmp_path, layer, pairs):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_what_is_invented_beyond_the_border_counts(tmp_path):
+    pairs = photograph()
+    zeros, mirrored = (nn.Conv2d(3, 1, 3, padding=1, padding_mode=mode) for mode in ("zeros", "reflect"))
+    Shelf(tmp_path).solved(zeros, pairs)
+    assert_same(Shelf(tmp_path).solved(mirrored, pairs)[0], gather(mirrored, pairs))
+
+
 def test_other_code_sums_again(tmp_path, monkeypatch):
     layer, pairs = nn.Conv2d(3, 1, 3), photograph()
     Shelf(tmp_path).solved(layer, pairs)

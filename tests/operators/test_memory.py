@@ -1,3 +1,5 @@
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -38,6 +40,25 @@ def test_what_differs_is_looked_at_again():
         find(other, 3),
     ]
     assert len(set(map(id, found))) == len(calls) == len(found)
+
+
+def test_equal_tensors_are_alike():
+    find, calls = counted()
+    first, second = (nn.Conv2d(1, 1, 1, bias=False) for _ in range(2))
+    second.load_state_dict(first.state_dict())
+    assert find(first, 1) is find(second, 1)
+    assert len(calls) == 1
+
+
+class Mine(nn.Threshold):
+    pass
+
+
+def test_a_users_own_is_looked_at_every_time():
+    find, calls = counted()
+    for operator in (Mine(0.5, 0.0), counted, nn.Sequential(Mine(0.5, 0.0)), partial(counted, 1)):
+        assert find(operator, 1) is not find(operator, 1)
+    assert len(calls) == 8
 
 
 def test_what_cannot_be_pickled_is_looked_at_every_time():

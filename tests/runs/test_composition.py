@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 from hydra import initialize_config_module
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
-from omegaconf import OmegaConf
 
 from convexp.runs import composition
 from convexp.runs.composition import composing_once, one_of_many
@@ -27,25 +29,31 @@ def loader(monkeypatch):
         yield loader, master, composed
 
 
+def check(loader, master, batch):
+    """As a sweeper does before the first job."""
+    sweeper = SimpleNamespace(hydra_context=SimpleNamespace(config_loader=loader), config=master)
+    Sweeper.validate_batch_is_legal(sweeper, batch)
+
+
 def test_a_job_is_composed_once_and_handed_out_once(loader):
     loader, master, composed = loader
     words = [["seed=0"], ["seed=1"], ["seed=1"]]
     with composing_once():
-        for word in words[:2]:
-            loader.load_sweep_config(master, word)
+        check(loader, master, words)
         begun = [loader.load_sweep_config(master, word) for word in words]
         assert composed == words
-    assert [config.seed for config in begun] == [0, 1, 1]
-    OmegaConf.set_struct(begun[1], False)
-    begun[1].seed = 7  # a job writes into its own
-    assert begun[2].seed == 1
+        begun.append(loader.load_sweep_config(master, words[0]))
+        assert composed == [*words, words[0]]
+    assert [config.seed for config in begun] == [0, 1, 1, 0]
+    assert len(set(map(id, begun))) == 4  # a job writes into its own
 
 
 def test_few_are_kept(loader, monkeypatch):
     monkeypatch.setattr(composition, "_MOST_READY", 1)
     loader, master, composed = loader
     with composing_once():
-        for word in (["seed=0"], ["seed=1"], ["seed=0"], ["seed=1"]):
+        check(loader, master, [["seed=0"], ["seed=1"]])
+        for word in (["seed=0"], ["seed=1"]):
             loader.load_sweep_config(master, word)
     assert composed == [["seed=0"], ["seed=1"], ["seed=1"]]
 

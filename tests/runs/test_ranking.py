@@ -253,6 +253,10 @@ def test_seeds_that_did_not_finish_are_counted_out():
     assert lines(table[3])[0] == ["deep", "0", "of", "2", *["–"] * 5]
 
 
+def test_where_nothing_is_finished_there_are_no_means():
+    assert seeds_text([record("a"), record("b", seed=1)]) == ""
+
+
 def test_one_finished_seed_has_no_deviation_and_a_missing_number_no_mean():
     runs = [record("a", 0.1), record("b", seed=1)]
     assert lines(seeds_text(runs))[2] == ["1", "of", "2", "0.5", "0.1", "0.75", "20", "1.5"]

@@ -231,12 +231,13 @@ def test_values_of_a_run_of_which_nothing_is_known():
 
 def test_every_name_has_a_value():
     names = list(keys_of(record(overrides=["seed=0"])))
-    assert {"status", "model", "optimizer.lr", "val/mse", "final/val/mse", "steps", "optimum.gap"} < set(names)
+    assert {"status", "model", "optimizer.lr", "val/mse", "final/val/mse", "best/val/mse", "steps", "optimum.gap"} < set(names)
     assert {name for name in names if value_of(record(), name) is None} == {
         "resume",
         "experiment",
         "val/ssim",
         "final/val/ssim",
+        "best/val/ssim",
     }
 
 

@@ -279,5 +279,6 @@ def test_workers_that_draw_the_same_do_not_do_it_twice(here):
     finally:
         for worker in workers:
             worker.kill()
-    assert states(trials()) == [TrialState.COMPLETE] * 2
+    begun = [trial for trial in trials() if "superfluous" not in trial.user_attrs]
+    assert states(begun) == [TrialState.COMPLETE] * 2
     assert [record.status for record in find_records("outputs")] == ["finished"]

@@ -15,6 +15,10 @@ from convexp.training.quadratic import Quadratic, plain_rate
 CONSTANT = partial(ConstantLR, factor=1.0, total_iters=0)
 
 
+class Own(ConstantLR):
+    pass
+
+
 @pytest.mark.parametrize(
     ("optimizer", "scheduler", "rate"),
     [
@@ -26,6 +30,7 @@ CONSTANT = partial(ConstantLR, factor=1.0, total_iters=0)
         (partial(SGD, lr=0.25, weight_decay=0.1), CONSTANT, None),
         (partial(SGD, lr=0.25, maximize=True), CONSTANT, None),
         (partial(Adam, lr=0.25), CONSTANT, None),
+        (partial(SGD, lr=0.25), partial(Own, factor=1.0, total_iters=0), None),
     ],
 )
 def test_what_plain_gradient_descent_is(optimizer, scheduler, rate):

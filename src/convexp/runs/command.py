@@ -4,6 +4,8 @@ import os
 import re
 import signal
 import sys
+import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +13,7 @@ from typing import Any, cast
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,7 +23,7 @@ from convexp.runs.config import checked
 from convexp.runs.devices import gpus_to_choose_from, own_gpu
 from convexp.runs.explanation import explain, mendable
 from convexp.runs.folder import RunFolder
-from convexp.runs.record import read_record
+from convexp.runs.record import PLACES, read_record
 from convexp.runs.summary import summarise
 from convexp.runs.sweep import Sweep, made_of, sweep_name
 
@@ -34,7 +37,7 @@ def train() -> None:
     """Runs the training command on `sys.argv`; what a user can mend is one line and exit status 1."""
     sys.path.append(str(Path.cwd()))  # a user's own operators and models lie where the command is typed
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a report of its own and hides the exception
-    sweeping = bool({"-m", "--multirun"} & set(sys.argv)) and not _ASKING & set(sys.argv)
+    sweeping = any(map(_asks_for_many, sys.argv[1:])) and not _ASKING & set(sys.argv)
     try:
         if sweeping:
             _sweep()
@@ -52,12 +55,16 @@ def train() -> None:
         sys.exit(f"convexp: {explain(error, sys.argv[1:])}")
 
 
+def _asks_for_many(word: str) -> bool:
+    """Whether it is -m, or --multirun as far as one has typed it, or Hydra's own key for it."""
+    return word == "-m" or (word.startswith("--m") and "--multirun".startswith(word)) or word == "hydra.mode=MULTIRUN"
+
+
 def _sweep() -> None:
     """All runs of a sweep, and what they come to, also if some fail."""
     words = [word for word in sys.argv[1:] if re.match(r"[+~]*[a-z]\S*=|~[a-z]", word)]
-    outputs = next((word.partition("=")[2] for word in words if word.startswith("outputs=")), "outputs")
-    sweep = Sweep(Path(outputs, "sweeps", sweep_name(words)))
     parsed = OverridesParser.create().parse_overrides(words)
+    sweep = Sweep(Path(_place(parsed, "outputs") or "outputs", "sweeps", sweep_name(words, _place(parsed, "sweep"))))
     for word in parsed:
         if (word.is_range_sweep() or word.is_choice_sweep()) and not list(word.sweep_string_iterator()):
             raise ConvexpError(f"{word.input_line}: no value, so that there is nothing to run")
@@ -66,7 +73,7 @@ def _sweep() -> None:
     place = sys.argv.index(words[0]) if words else len(sys.argv)
     # In the configuration they reach a job wherever it runs, as no environment variable does.
     sys.argv[place:place] = [
-        f"hydra.sweep.dir='{sweep.path.absolute()}'",
+        "hydra.sweep.dir='{}'".format(str(sweep.path.absolute()).replace("'", r"\'")),
         f"hydra.job.config.override_dirname.exclude_keys=[{','.join(common)}]",
     ]
     with sweep.held(), composing_once():
@@ -74,6 +81,17 @@ def _sweep() -> None:
             _application()
         finally:
             summarise(sweep)
+
+
+def _place(parsed: Sequence[Override], key: str) -> str | None:
+    """What was typed for a part of the sweep's path, as text."""
+    typed = [word for word in parsed if word.key_or_group == key]
+    if not typed or (value := typed[-1].value()) is None:
+        return None
+    text = value.text if isinstance(value, QuotedString) else str(value)
+    if typed[-1].is_sweep_override() or "${" in text:
+        raise ConvexpError(f"{typed[-1].input_line}: a sweep has one place, whose name is typed out")
+    return text
 
 
 @hydra.main(version_base="1.3", config_path="pkg://convexp.configs", config_name="train")
@@ -125,6 +143,7 @@ def _job(config: DictConfig, job: DictConfig, overrides: list[str]) -> None:
     path, here, common = Path(job.sweep.dir), job.runtime.cwd, job.job.config.override_dirname.exclude_keys
     sweep = Sweep(path.relative_to(here) if path.is_relative_to(here) else path)
     varied = [override for override in overrides if override.partition("=")[0] not in common]
+    varied = varied or [override for override in overrides if override.partition("=")[0] not in PLACES]
     try:
         plain = one_of_many(kept(checked(config), job.runtime.choices, overrides))
         require_one_command(plain["trainer"], "under -m")
@@ -134,35 +153,40 @@ def _job(config: DictConfig, job: DictConfig, overrides: list[str]) -> None:
         raise
     if plain["resume"] is not None:
         raise ConvexpError("resume continues one run; a sweep goes on by itself when its command is given again")
-    todo, place = sweep.take(plain, varied)
-    if todo == "nothing":
-        print(f"{place} {_done(place, plain)}")
-        return
-    from convexp.runs.experiment import resume, run
+    with sweep.alone(plain["identity"]):
+        while True:
+            todo, place = sweep.take(plain, varied)
+            if todo != "nothing" or read_record(place).status != "running":
+                break
+            time.sleep(1)  # a command of its own continues it
+        if todo != "begin":
+            print(f"{place} {_standing(place, plain)}", flush=True)
+        if todo == "nothing":
+            return
+        from convexp.runs.experiment import resume, run
 
-    try:
-        with own_gpu(gpus_to_choose_from(plain["trainer"])) as gpu:
-            if todo == "go on":
-                resume(plain, RunFolder(place), shelf=sweep.shelf, gpu=gpu)
-            else:
-                run({**plain, "made_of": made_of(plain)}, place, shelf=sweep.shelf, gpu=gpu)
-    except Exception as error:
-        sweep.note_failure(plain, varied, explain(error, overrides))
-        raise
+        try:
+            with own_gpu(gpus_to_choose_from(plain["trainer"])) as gpu:
+                if todo == "go on":
+                    resume(plain, RunFolder(place), shelf=sweep.shelf, gpu=gpu)
+                else:
+                    run({**plain, "made_of": made_of(plain)}, place, shelf=sweep.shelf, gpu=gpu)
+        except Exception as error:
+            sweep.note_failure(plain, varied, explain(error, overrides))
+            raise
 
 
-def _done(place: Path, plain: dict[str, Any]) -> str:
+def _standing(place: Path, plain: dict[str, Any]) -> str:
     """How a run stands that is not begun again, and whether it would be another one today."""
     record = read_record(place)
     if record.status == "pruned":
         return f"was pruned {record.reason}; resume={place} takes its last steps"
-    if record.status != "finished":
-        return "is being worked on by another process"
+    word = "is finished" if record.status == "finished" else "goes on"
     then, now = record.config.get("made_of", {}), made_of(plain)
     changed = [what for what in now if then.get(what) not in (None, now[what])]
     if not changed:
-        return "is finished"
-    return f"is finished, but its {' and '.join(changed)} changed since: remove it to run it again"
+        return word
+    return f"{word}, but its {' and '.join(changed)} changed since: remove it to run it again"
 
 
 def _interrupted(path: str, allow: list[str], overrides: list[str]) -> tuple[RunFolder, dict[str, Any]]:

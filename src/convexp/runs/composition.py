@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from hydra import compose, initialize_config_module
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
 from convexp.errors import ConvexpError
@@ -44,23 +45,32 @@ def composing_once() -> Generator[None, None, None]:
     It composes all of them before the first begins, so that a wrong word is found in time, and throws the results
     away: a twentieth of a second for each job, as long as a linear run takes for its steps.
     """
-    ready: dict[tuple[str, ...], DictConfig] = {}
-    compose_job = ConfigLoaderImpl.load_sweep_config
+    ready: dict[tuple[str, ...], list[DictConfig]] = {}
+    checking = False
+    compose_job, check = ConfigLoaderImpl.load_sweep_config, Sweeper.validate_batch_is_legal
+
+    def checked_first(self: Sweeper, batch: Sequence[Sequence[str]]) -> None:
+        nonlocal checking
+        checking = True
+        try:
+            check(self, batch)
+        finally:
+            checking = False
 
     def once(self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         words = tuple(sweep_overrides)
-        if words in ready:
-            return ready.pop(words)  # who asks for it a second time writes into it
+        if not checking and ready.get(words):
+            return ready[words].pop()  # for this job alone, which writes into it
         config = compose_job(self, master_config, sweep_overrides)
-        if len(ready) < _MOST_READY:
-            ready[words] = config
+        if checking and len(ready) < _MOST_READY:
+            ready.setdefault(words, []).append(config)
         return config
 
-    ConfigLoaderImpl.load_sweep_config = once
+    ConfigLoaderImpl.load_sweep_config, Sweeper.validate_batch_is_legal = once, checked_first
     try:
         yield
     finally:
-        ConfigLoaderImpl.load_sweep_config = compose_job
+        ConfigLoaderImpl.load_sweep_config, Sweeper.validate_batch_is_legal = compose_job, check
 
 
 def kept(plain: Mapping[str, Any], choices: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:

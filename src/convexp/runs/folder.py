@@ -206,9 +206,9 @@ def slug(text: str) -> str:
     """A readable name of at most 100 characters for a file or folder: one that leads nowhere else.
 
     >>> slug("model=deep,data.train=/home/a b/*.png"), slug("../../x")
-    ('model=deep,data.train=-home-a-b-.png', '..-..-x')
+    ('model=deep,data.train=-home-a-b-.png', '-..-x')
     """
-    return re.sub(r"[^\w=.,+-]+", "-", text)[:100] or "default"
+    return re.sub(r"[^\w=.,+-]+", "-", text).lstrip(".")[:100] or "default"
 
 
 def _plain_yaml(text: str) -> object:

@@ -128,7 +128,7 @@ def seeds_text(records: Sequence[Record], *, sort: str = SORT, width: int | None
         width: Of the terminal in characters.
 
     Returns:
-        The table, or nothing if no two runs differ in the seed alone.
+        The table, or nothing if no two runs differ in the seed alone, or none is finished.
     """
     groups: dict[str, dict[str, Record]] = {}
     for record in sorted(records, key=lambda record: record.status != "finished"):
@@ -149,7 +149,7 @@ def seeds_text(records: Sequence[Record], *, sort: str = SORT, width: int | None
         row |= {name: _mean_and_deviation(numbers) for name, numbers in values.items()}
         best = _mean(values[sort]) if sort in values else row.get(sort)
         table.append((_order(best, sort), row))
-    if not table:
+    if not table or all(record.status != "finished" for record in records):
         return ""
     ranked = [row for _, row in sorted(table, key=lambda entry: entry[0])]
     return f"mean ± standard deviation over seeds\n{table_text(ranked, sort=sort, width=width)}"

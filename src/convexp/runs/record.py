@@ -109,6 +109,7 @@ def keys_of(record: Record) -> Iterator[str]:
     yield from map(str, record.config.get("choices", {}))
     yield from _dotted({key: value for key, value in record.config.items() if key not in ("choices", "overrides")})
     yield from record.metrics.get("best", {})
+    yield from (f"best/{name}" for name in record.metrics.get("best", {}))
     yield from (f"final/{name}" for name in record.metrics.get("final", {}))
     for name, value in record.metrics.items():
         if name not in ("best", "final"):

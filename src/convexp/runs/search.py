@@ -1,10 +1,8 @@
 """A search: trials of one Optuna study, shared by every worker that was given the same command."""
 
-import fcntl
 import time
 import warnings
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -163,7 +161,7 @@ class Search:
         told = max(_frozen(trial).intermediate_values, default=-1)  # before it was interrupted
         judge = Pruning(partial(self._judge, trial, told), metric=self.plan.objective)
         watchers = [judge] if self.plan.pruning is not None and self._obstacle() is None else []
-        with self._alone(plain["identity"]):
+        with sweep.alone(plain["identity"]):
             while True:
                 todo, place = sweep.take(plain, varied)
                 try:
@@ -201,13 +199,6 @@ class Search:
         ]
         shown = f"the median {median(others):.4g} of {len(others)} trials"
         return f"{self.plan.objective} {value:.4g} is worse than {shown}"
-
-    @contextmanager
-    def _alone(self, identity: str) -> Generator[None, None, None]:
-        """Lets workers that drew the same values go one after the other: the second finds what the first has made."""
-        with (self.path / "trials.lock").open("wb") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX, 1, int(identity, 16) % 2**62)  # each has a byte, which need not be there
-            yield
 
     def _conclude(self, study: optuna.Study) -> None:
         print(f"\n{table_text(self._rows(study))}")

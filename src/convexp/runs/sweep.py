@@ -23,15 +23,15 @@ Todo = Literal["nothing", "go on", "begin"]
 DECISIVE = tuple(key for key in (*GROUPS, *SETTINGS) if key not in (*PLACES, "allow", "pictures"))
 
 
-def sweep_name(words: Sequence[str]) -> str:
-    """The name of a sweep's folder: what `sweep=` says, or else the typed target and model.
+def sweep_name(words: Sequence[str], given: str | None = None) -> str:
+    """The name of a sweep's folder: the given one, or else the typed target and model.
 
-    >>> sweep_name(["model=single,deep", "seed=range(3)"]), sweep_name(["sweep=mine", "seed=1"])
+    >>> sweep_name(["model=single,deep", "seed=range(3)"]), sweep_name(["seed=1"], "mine")
     ('highpass-single,deep', 'mine')
     """
+    if given is not None:
+        return slug(given)
     typed = dict(word.lstrip("+").split("=", 1) for word in words if "=" in word)
-    if "sweep" in typed:
-        return slug(typed["sweep"])
     if "experiment" in typed and not {"target", "model"} & set(typed):
         return slug(typed["experiment"])
     return slug(f"{typed.get('target', 'highpass')}-{typed.get('model', 'single')}")
@@ -107,14 +107,31 @@ class Sweep:
                 ) from error
             yield
 
+    @contextmanager
+    def alone(self, identity: str) -> Generator[None, None, None]:
+        """Lets processes that are about one run go one after the other: the second finds what the first has made.
+
+        Args:
+            identity: Of the run's configuration.
+        """
+        with (self.path / "runs.lock").open("wb") as file:
+            place = 1, int(identity, 16) % 2**62  # each run has a byte, which need not be there
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, *place)
+            except BlockingIOError:
+                print(f"{self.path}: another process works on this run; waiting for it", flush=True)
+                fcntl.lockf(file, fcntl.LOCK_EX, *place)
+            yield
+
     def records(self) -> list[Record]:
         """Its runs, by path."""
         return [read_record(path.parent) for path in sorted(self.path.glob("*/config.yaml"))]
 
     def find(self, digest: str) -> Record | None:
-        """The run of this identity; a finished one, if there are several."""
+        """The run of this identity; a finished one, if there are several. What is damaged is left alone."""
         configs = sorted(self.path.glob("*/config.yaml"))
         same = [read_record(config.parent) for config in configs if _identity_in(config) == digest]
+        same = [record for record in same if record.status != "unreadable"]
         return next((record for record in same if record.status == "finished"), same[0] if same else None)
 
     def take(self, config: Mapping[str, Any], varied: Sequence[str]) -> tuple[Todo, Path]:

@@ -121,7 +121,7 @@ class Quadratic:
 
 def plain_rate(optimizer: Optimizer, scheduler: LRScheduler) -> float | None:
     """The rate of plain gradient descent: constant, without momentum or weight decay; None for everything else."""
-    if type(optimizer) is not SGD or not isinstance(scheduler, ConstantLR):
+    if type(optimizer) is not SGD or type(scheduler) is not ConstantLR:
         return None
     (group,) = optimizer.param_groups
     varies = scheduler.factor != 1 and scheduler.total_iters > 0
