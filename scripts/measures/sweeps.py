@@ -30,7 +30,7 @@ from measures.stopwatch import Stopwatch
 RATES = ("0.001", "0.002", "0.005", "0.01", "0.02", "0.03", "0.05", "0.07", "0.1", "0.15")
 
 PARTS = {
-    "Hydra composes, twice": [(ConfigLoaderImpl, "load_sweep_config")],
+    "Hydra composes": [(ConfigLoaderImpl, "load_sweep_config")],
     "trainer, images, targets, statistics": [
         (experiment, "make_trainer"),
         (experiment, "make_data"),

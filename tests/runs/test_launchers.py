@@ -22,7 +22,7 @@ TINY = ["-m", "--config-dir=my", "target=where", "data=shapes", "data.height=37"
 TINY += ["trainer.max_steps=2", "optimizer=sgd", "sweep=far"]
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs convexp[ray], which is large")
-needs_submitit = pytest.mark.skipif(find_spec("submitit") is None, reason="needs convexp[slurm]")
+needs_submitit = pytest.mark.skipif(find_spec("submitit") is None, reason="needs convexp[slurm], and two minutes")
 
 # An operator that lies where the command is typed, and tells which node of a cluster it was on.
 WHERE = """
