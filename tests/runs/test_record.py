@@ -231,7 +231,8 @@ def test_values_of_a_run_of_which_nothing_is_known():
 
 def test_every_name_has_a_value():
     names = list(keys_of(record(overrides=["seed=0"])))
-    assert {"status", "model", "optimizer.lr", "val/mse", "final/val/mse", "best/val/mse", "steps", "optimum.gap"} < set(names)
+    metrics = {"val/mse", "final/val/mse", "best/val/mse", "steps", "optimum.gap"}
+    assert {"status", "model", "optimizer.lr", *metrics} < set(names)
     assert {name for name in names if value_of(record(), name) is None} == {
         "resume",
         "experiment",
