@@ -14,7 +14,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import convexp
 from convexp import cli
-from convexp.runs.command import train
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 TINY = ["data=shapes", "data.height=37", "data.width=41", "trainer=cpu", "trainer.max_steps=2"]
@@ -157,24 +156,6 @@ def test_a_traceback_on_demand(tmp_path):
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert done.stderr.endswith("ConvexpError: seed=-1: must be a whole number from 0 to 4294967295\n")
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capfd):
-    """Runs the command in this process, where torch is there already: (exit status or message, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # and back again: the command sets it
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", [str(TRAIN), *arguments])
-        code = 0
-        try:
-            train()
-        except SystemExit as end:
-            code = end.code
-        return code, *capfd.readouterr()
-
-    return run
 
 
 def test_a_run_leaves_its_folder_and_a_table(command, tmp_path):

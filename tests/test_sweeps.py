@@ -15,7 +15,6 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from convexp.images import shapes, write_image
-from convexp.runs.command import train
 from convexp.runs.folder import RunFolder
 from convexp.runs.sweep import Sweep
 
@@ -23,25 +22,6 @@ TRAIN = Path(__file__).parents[1] / "train.py"
 TINY = ["-m", "data=shapes", "data.height=37", "data.width=41", "trainer=cpu", "trainer.max_steps=2"]
 GRID = ["optimizer=sgd", "optimizer.lr=1e-2,1e-1", "seed=0,1"]
 NAMES = [f"lr={lr},seed={seed}" for lr in ("0.01", "0.1") for seed in (0, 1)]
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capfd):
-    """Runs the command in this process: (exit status or message, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # and back again: the command sets it
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", [str(TRAIN), *arguments])
-        code = 0
-        try:
-            train()
-        except SystemExit as end:
-            code = end.code
-        return code, *capfd.readouterr()
-
-    return run
 
 
 def results(folder):
@@ -253,6 +233,8 @@ def test_changed_images_and_code_are_noticed(command, tmp_path):
     assert command(*words)[1].count(" is finished, but its data changed since: remove it to run it again\n") == 2
     (tmp_path / "altered.py").write_text(MINE + "\n")
     assert command(*words)[1].count(" is finished, but its code and data changed since: ") == 2
+    (tmp_path / "outputs/sweeps/altered-single/seed=0/metrics.json").unlink()  # as if it had been interrupted
+    assert "/seed=0 goes on, but its code and data changed since: remove it to run it again\n" in command(*words)[1]
 
 
 def test_resume_is_of_one_run(command):
