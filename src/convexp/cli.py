@@ -9,6 +9,10 @@ COMMANDS = {
     "search": "look for the best values: convexp search model=deep target=edges_blur",
     "runs": "compare runs: convexp runs outputs --sort val/psnr --where model=deep",
     "inspect": "look inside a trained filter: convexp inspect outputs/edges_blur-deep/2026-11-22_09-30-00",
+    "identify": "which filter was it: convexp identify before.png after.png",
+    "apply": "filter images with what a run has learned: convexp apply RUN photos -o filtered",
+    "evaluate": "measure a run on other images: convexp evaluate RUN photos",
+    "export": "hand a filter to other software: convexp export RUN --to onnx",
 }
 
 
@@ -37,6 +41,22 @@ def main() -> None:
         from convexp.analysis.command import inspect
 
         inspect(sys.argv[2:])
+    elif command == "identify":
+        from convexp.analysis.identify_command import identify_pair
+
+        identify_pair(sys.argv[2:])
+    elif command == "apply":
+        from convexp.deploy.apply_command import apply_run
+
+        apply_run(sys.argv[2:])
+    elif command == "evaluate":
+        from convexp.deploy.evaluate_command import evaluate_run
+
+        evaluate_run(sys.argv[2:])
+    elif command == "export":
+        from convexp.deploy.export_command import export_run
+
+        export_run(sys.argv[2:])
     elif command in ("-h", "--help"):
         print("usage: convexp COMMAND …\n")
         print("\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items()))

@@ -1,0 +1,1 @@
+"""Where a trained filter goes: onto any image, and into other software."""
