@@ -23,9 +23,9 @@ def test_photographs_for_training_and_others_for_validation():
     data.setup()
     assert list(data.train_pairs) == list(samples.TRAINING)
     assert list(data.val_pairs) == ["coffee", "astronaut"]
-    assert {min(pair.input.shape[-2:]) for pair in (data.train_pairs | data.val_pairs).values()} == {37}
+    assert {min(pair.input.shape[-2:]) for pair in (*data.train_pairs.values(), *data.val_pairs.values())} == {37}
     assert {pair.input.shape[1] for pair in data.train_pairs.values()} == {3}
-    for pair in (data.train_pairs | data.val_pairs).values():
+    for pair in (*data.train_pairs.values(), *data.val_pairs.values()):
         assert pair.target.equal(1 - pair.input)
 
 
@@ -58,7 +58,7 @@ def test_shapes_depend_on_the_seed():
     assert data.train_pairs["shapes"].input.shape == (1, 1, 37, 41)
     assert_equal(data.train_pairs, same.train_pairs)
     assert_equal(data.val_pairs, same.val_pairs)
-    pictures = [pair.input for each in (data, other) for pair in (each.train_pairs | each.val_pairs).values()]
+    pictures = [pair.input for each in (data, other) for pair in (*each.train_pairs.values(), *each.val_pairs.values())]
     assert all(not a.equal(b) for i, a in enumerate(pictures) for b in pictures[:i])
 
 

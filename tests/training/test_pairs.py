@@ -1,5 +1,3 @@
-from itertools import islice
-
 import numpy as np
 import pytest
 import torch
@@ -7,7 +5,7 @@ from scipy import ndimage
 
 from convexp.errors import ConvexpError
 from convexp.operators import GaussianBlur, Gradients, Highpass, Magnitude, Pipeline
-from convexp.training.pairs import Batches, Pair, crop, join_sizes, make_pair
+from convexp.training.pairs import as_pair, crop, join_sizes, make_pair
 
 
 @pytest.fixture
@@ -18,18 +16,6 @@ def image():
 def pair_of(height, width, seed=0):
     image = torch.rand(1, height, width, generator=torch.Generator().manual_seed(seed))
     return make_pair("noise", image, Highpass(7, 4.0))
-
-
-def batches(pairs, **arguments):
-    settings = {"crop_size": 11, "batch_size": 4, "seed": 5} | arguments
-    return Batches(pairs, **settings)
-
-
-def assert_same(batch, other):
-    assert len(batch) == len(other)
-    for pair, expected in zip(batch, other, strict=True):
-        assert pair.input.equal(expected.input)
-        assert pair.target.equal(expected.target)
 
 
 def test_the_operator_sees_the_whole_image_once(image):
@@ -62,13 +48,13 @@ def test_no_graph_is_kept(image):
 )
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (20, 26), (7, 13)])
 def test_a_valid_operator_makes_the_cropped_target_of_the_cropped_image(image, operator, top, left):
-    cropped = crop(make_pair("noise", image, operator), top, left, 17)
+    cropped = crop(make_pair("noise", image, operator), top, left, 17, 17)
     assert cropped.input.equal(image[None, :, top : top + 17, left : left + 17])
     torch.testing.assert_close(cropped.target, operator(cropped.input))
 
 
 def test_a_padded_target_is_that_of_the_whole_image_at_the_crop(image):
-    cropped = crop(make_pair("noise", image[:1], GaussianBlur(5, 1.0, border="reflect")), 3, 8, 17)
+    cropped = crop(make_pair("noise", image[:1], GaussianBlur(5, 1.0, border="reflect")), 3, 8, 17, 17)
     blurred = ndimage.gaussian_filter(image[0].numpy(), 1.0, radius=2, mode="mirror")
     assert cropped.target.shape == (1, 1, 17, 17)
     np.testing.assert_allclose(cropped.target[0, 0], blurred[3:20, 8:25], atol=1e-6)
@@ -77,9 +63,16 @@ def test_a_padded_target_is_that_of_the_whole_image_at_the_crop(image):
 def test_rows_and_columns_may_shrink_differently():
     image = torch.arange(5 * 7, dtype=torch.float32).reshape(1, 5, 7) / 35
     pair = make_pair("ramp", image, lambda batch: batch[..., 1:-1, :])
-    cropped = crop(pair, 0, 2, 4)
+    cropped = crop(pair, 0, 2, 4, 4)
     assert cropped.input[0, 0].equal(image[0, 0:4, 2:6])
     assert cropped.target[0, 0].equal(image[0, 1:3, 2:6])
+
+
+def test_crops_need_not_be_square():
+    pair = as_pair(torch.rand(1, 17, 23), torch.rand(2, 15, 19))
+    cropped = crop(pair, 3, 5, 7, 11)
+    assert cropped.input.equal(pair.input[..., 3:10, 5:16])
+    assert cropped.target.equal(pair.target[..., 3:8, 5:12])
 
 
 def test_sizes_are_stacked_in_the_order_in_which_they_come():
@@ -89,55 +82,6 @@ def test_sizes_are_stacked_in_the_order_in_which_they_come():
     assert tall.target.equal(torch.cat([a.target, c.target]))
     assert wide.input.equal(b.input)
     assert tall.input.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_a_batch_depends_on_seed_and_step_alone():
-    pairs = {"a": pair_of(37, 43, 0), "b": pair_of(23, 17, 1)}
-    sequence = list(islice(batches(pairs), 6))
-    assert_same(sequence[4], batches(pairs).batch(4))
-    assert_same(sequence[4], next(iter(batches(pairs, start=4))))
-    assert not sequence[4][0].input.equal(sequence[5][0].input)
-    assert not sequence[4][0].input.equal(batches(pairs, seed=6).batch(4)[0].input)
-
-
-def test_crops_come_from_every_image_and_reach_its_corners():
-    place = torch.arange(13 * 17, dtype=torch.float32).reshape(1, 1, 13, 17)
-    pairs = {"a": Pair(place, place), "b": Pair(place + 1000, place + 1000)}
-    corners = {int(crop[0, 0, 0]) for step in range(300) for crop in batches(pairs).batch(step)[0].input}
-    possible = {17 * top + left for top in range(3) for left in range(7)}
-    assert corners == possible | {1000 + corner for corner in possible}
-
-
-def test_input_and_target_are_cropped_at_one_place():
-    (batch,) = batches({"a": pair_of(37, 43)}).batch(0)
-    assert batch.input.shape == (4, 1, 11, 11)
-    torch.testing.assert_close(batch.target, Highpass(7, 4.0)(batch.input))
-
-
-def test_processes_share_out_one_larger_batch():
-    pairs = {"a": pair_of(37, 43, 0), "b": pair_of(23, 17, 1)}
-    (whole,) = batches(pairs, batch_size=8).batch(3)
-    (first,) = batches(pairs, rank=0, world_size=2).batch(3)
-    (second,) = batches(pairs, rank=1, world_size=2).batch(3)
-    assert torch.stack([first.input, second.input], 1).flatten(0, 1).equal(whole.input)
-    assert len(whole.input.flatten(1).unique(dim=0)) == 8
-
-
-def test_whole_images_are_all_or_a_few_of_them():
-    pairs = {name: pair_of(17, 23, seed) for seed, name in enumerate("abc")}
-    (everything,) = batches(pairs, crop_size=None, batch_size=None).batch(7)
-    assert everything.input.equal(torch.cat([pair.input for pair in pairs.values()]))
-    few = [batches(pairs, crop_size=None, batch_size=2).batch(step)[0].input for step in range(20)]
-    assert {image.shape for image in few} == {(2, 1, 17, 23)}
-    assert all(not image[0].equal(image[1]) for image in few)  # none twice in a batch
-    assert len({float(image.sum()) for image in torch.cat(few)}) == 3
-
-
-def test_whole_images_are_shared_out_too():
-    pairs = {name: pair_of(17, 23, seed) for seed, name in enumerate("abc")}
-    shares = [batches(pairs, crop_size=None, batch_size=None, rank=rank, world_size=2).batch(0)[0] for rank in (0, 1)]
-    assert shares[0].input.equal(torch.cat([pairs["a"].input, pairs["c"].input]))
-    assert shares[1].input.equal(pairs["b"].input)
 
 
 def fails(batch):
@@ -177,36 +121,3 @@ def test_an_operators_own_clear_message_stays(image):
 
     with pytest.raises(ConvexpError, match=r"^kernel of 47 is too large$"):
         make_pair("cat", image, refuse)
-
-
-@pytest.mark.parametrize(
-    ("pair", "arguments", "message"),
-    [
-        (
-            pair_of(17, 23),
-            {"crop_size": 19},
-            r"^cat is 17×23, smaller than data.crop_size=19; use smaller crops, or null",
-        ),
-        (pair_of(17, 23), {"crop_size": 6}, r"^data.crop_size=6 leaves no pixel of the target, which is 6×6 smaller"),
-        (
-            pair_of(17, 23),
-            {"batch_size": None},
-            r"^data.batch_size=null means all whole images; with data.crop_size give",
-        ),
-        (
-            pair_of(17, 23),
-            {"crop_size": None, "batch_size": None, "world_size": 2},
-            r"^data.batch_size=null leaves 1 of 2 processes without an image; use trainer.devices=1, or crops, as data",
-        ),
-    ],
-)
-def test_sizes_that_do_not_fit(pair, arguments, message):
-    with pytest.raises(ConvexpError, match=message):
-        batches({"cat": pair}, **arguments)
-
-
-def test_the_smallest_crops_leave_one_pixel():
-    (batch,) = batches({"a": pair_of(17, 23)}, crop_size=7).batch(0)
-    assert batch.target.shape == (4, 1, 1, 1)
-    (batch,) = batches({"a": pair_of(17, 23)}, crop_size=17).batch(0)
-    assert batch.input.shape == (4, 1, 17, 17)

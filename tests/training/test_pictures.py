@@ -93,7 +93,7 @@ def test_pictures_show_the_centre():
     (shown,) = Pictures({"cat": noise(37, 43)}, max_steps=1, side=17).pairs.values()
     assert shown.input.equal(noise(37, 43).input[..., 10:27, 13:30])
     (small,) = Pictures({"cat": noise(17, 43)}, max_steps=1).pairs.values()
-    assert small.input.shape == (1, 1, 17, 17)
+    assert small.input.shape == (1, 1, 17, 43)
 
 
 def test_a_constant_target_has_a_scale():

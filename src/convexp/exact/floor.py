@@ -1,6 +1,6 @@
 """Where the least loss of a convolution comes from, in parts that add up to it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class Floor(NamedTuple):
 
 
 def floor(
-    layer: nn.Conv2d, pairs: Sequence[Sequence[Tensor]], *, loss: float, reach: tuple[int, int, int, int] | None = None
+    layer: nn.Conv2d, pairs: Iterable[Sequence[Tensor]], *, loss: float, reach: tuple[int, int, int, int] | None = None
 ) -> Floor | None:
     """Divides the least loss among the model's restrictions, by lifting one after the other.
 
@@ -45,7 +45,7 @@ def floor(
 
     Args:
         layer: The model, with stride 1.
-        pairs: Images (B, C, H, W) and targets (B, O, H', W').
+        pairs: Images (B, C, H, W) and targets (B, O, H', W'); they are gone through several times.
         loss: Its least mean squared error on them, as `least_squares` gives it.
         reach: First and last row, first and last column that the target depends on, counted from the pixel that lies
             over it when both centres do; a larger kernel sees them, as far as it can be afforded. None tries a few more
@@ -58,14 +58,13 @@ def floor(
     if geometry(layer)[1] != (1, 1) or None in boxes:
         return None
     rows, columns = (box for box in boxes if box is not None)
-    pairs_inside = list(_inside(pairs, rows, columns))
-    if not pairs_inside:
+    if next(_inside(pairs, rows, columns), None) is None:
         return None
     size = rows[1] - rows[0] + 1, columns[1] - columns[0] + 1
     larger = nn.Conv2d(layer.in_channels, layer.out_channels, size, device="meta")
     own = (layer.bias is not None, layer.groups)
     everywhere = _least(gather(larger, _continued(layer, pairs, rows, columns)), *own)
-    inside = gather(larger, pairs_inside)
+    inside = gather(larger, _inside(pairs, rows, columns))
     grouped = _least(inside, *own)
     whole = grouped if layer.groups == 1 else _least(inside, own[0], 1)
     free = whole if own[0] else _least(inside, True, 1)
@@ -81,7 +80,7 @@ def _least(statistics: Statistics, bias: bool, groups: int) -> float:
 
 
 def _continued(
-    layer: nn.Conv2d, pairs: Sequence[Sequence[Tensor]], rows: Two, columns: Two
+    layer: nn.Conv2d, pairs: Iterable[Sequence[Tensor]], rows: Two, columns: Two
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """What a kernel from `rows[0]` to `rows[1]` of a target's pixel reads for all that count, also beyond the image."""
     for image, target in pairs:
@@ -95,10 +94,10 @@ def _continued(
 
 
 def _box(
-    layer: nn.Conv2d, axis: int, pairs: Sequence[Sequence[Tensor]], reach: tuple[int, int, int, int] | None
+    layer: nn.Conv2d, axis: int, pairs: Iterable[Sequence[Tensor]], reach: tuple[int, int, int, int] | None
 ) -> Two | None:
     """First and last pixel of the larger kernel, counted from a pixel of the target."""
-    side, wanted = pairs[0][0].shape[2 + axis], pairs[0][1].shape[2 + axis]
+    side, wanted = (part.shape[2 + axis] for part in next(iter(pairs)))
     own = Axis.of(layer, axis, side, wanted)
     first, last = own.offset, own.offset + own.span - 1
     before = after = 4
@@ -114,7 +113,7 @@ def _box(
     return None
 
 
-def _inside(pairs: Sequence[Sequence[Tensor]], rows: Two, columns: Two) -> Iterator[tuple[Tensor, Tensor]]:
+def _inside(pairs: Iterable[Sequence[Tensor]], rows: Two, columns: Two) -> Iterator[tuple[Tensor, Tensor]]:
     """Images and targets, cut so that a valid kernel from `rows[0]` to `rows[1]` of a target's pixel fits exactly."""
     for image, target in pairs:
         cut_image, cut_target = image, target

@@ -1,7 +1,7 @@
 """What was summed and solved before, on disk, so that the runs of a sweep do it once."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from functools import cache
@@ -45,12 +45,12 @@ class Shelf:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
 
-    def solved(self, layer: nn.Conv2d, pairs: Sequence[Sequence[Tensor]]) -> tuple[Statistics, Optimum]:
+    def solved(self, layer: nn.Conv2d, pairs: Iterable[Sequence[Tensor]]) -> tuple[Statistics, Optimum]:
         """The statistics of a convolution on whole images and targets, and its optimum.
 
         Args:
             layer: As for `gather`.
-            pairs: As for `gather`.
+            pairs: As for `gather`; they are gone through several times.
 
         Raises:
             ConvexpError: As `gather`.
@@ -70,7 +70,7 @@ class Shelf:
     def floor(
         self,
         layer: nn.Conv2d,
-        pairs: Sequence[Sequence[Tensor]],
+        pairs: Iterable[Sequence[Tensor]],
         *,
         loss: float,
         reach: tuple[int, int, int, int] | None,
@@ -87,7 +87,7 @@ class Shelf:
         self,
         what: str,
         layer: nn.Conv2d,
-        pairs: Sequence[Sequence[Tensor]],
+        pairs: Iterable[Sequence[Tensor]],
         find: Callable[[], dict[str, Any]],
         made: Callable[[dict[str, Any]], T],
     ) -> T:
@@ -111,7 +111,7 @@ class Shelf:
 NOWHERE = Shelf()
 
 
-def _digest(what: str, layer: nn.Conv2d, pairs: Sequence[Sequence[Tensor]]) -> str:
+def _digest(what: str, layer: nn.Conv2d, pairs: Iterable[Sequence[Tensor]]) -> str:
     shape = [getattr(layer, name) for name in _SHAPE]
     digest = hashlib.sha256(f"{_code()} {what} {shape} {layer.bias is not None}".encode())
     for tensor in (tensor for pair in pairs for tensor in pair):

@@ -1,6 +1,6 @@
 """The best linear filter: what any model has to beat to be worth its non-linearity."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
@@ -11,11 +11,11 @@ from convexp.exact.strips import Two
 MOST_UNKNOWNS = 1500
 
 
-def best_linear_filter(pairs: Sequence[Sequence[Tensor]], *, field: Two, shelf: Shelf = NOWHERE) -> nn.Conv2d:
+def best_linear_filter(pairs: Iterable[Sequence[Tensor]], *, field: Two, shelf: Shelf = NOWHERE) -> nn.Conv2d:
     """The convolution with bias and the least mean squared error on images and targets.
 
     Args:
-        pairs: Images (B, C, H, W) and targets (B, O, H', W').
+        pairs: Images (B, C, H, W) and targets (B, O, H', W'); they are gone through several times.
         field: Height and width of the kernel, as a model's receptive field has them. It is cut, around its centre, to
             what the smallest image holds and to 1500 unknowns for each output.
         shelf: Where statistics are kept.
@@ -23,12 +23,10 @@ def best_linear_filter(pairs: Sequence[Sequence[Tensor]], *, field: Two, shelf: 
     Returns:
         A valid convolution; its weights need no gradient.
     """
-    channels, outputs = pairs[0][0].shape[1], pairs[0][1].shape[1]
+    channels, outputs = (part.shape[1] for part in next(iter(pairs)))
     affordable = int((MOST_UNKNOWNS / channels) ** 0.5)
-    height, width = (
-        _cut(side, min(affordable, *(image.shape[dim] for image, _ in pairs)))
-        for side, dim in zip(field, (2, 3), strict=True)
-    )
+    smallest = [min(sides) for sides in zip(*(image.shape[2:] for image, _ in pairs), strict=True)]
+    height, width = (_cut(side, min(affordable, most)) for side, most in zip(field, smallest, strict=True))
     layer = nn.Conv2d(channels, outputs, (height, width)).requires_grad_(False)
     weight, bias = parts_of(shelf.solved(layer, pairs)[1].weights, layer)
     layer.weight.copy_(weight)

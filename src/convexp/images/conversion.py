@@ -67,10 +67,19 @@ def resize(image: Tensor, shorter_side: int) -> Tensor:
     H, W = image.shape[-2:]
     if shorter_side == min(H, W):
         return image
-    size = [round(side * shorter_side / min(H, W)) for side in (H, W)]
-    resized = torch.nn.functional.interpolate(image.reshape(-1, 1, H, W), size=size, mode="bilinear", antialias=True)
+    size = resized(H, W, shorter_side)
+    scaled = torch.nn.functional.interpolate(image.reshape(-1, 1, H, W), size=size, mode="bilinear", antialias=True)
     # The filter's weights sum to 1 only up to rounding.
-    return resized.clamp(0, 1).reshape(*image.shape[:-2], *size)
+    return scaled.clamp(0, 1).reshape(*image.shape[:-2], *size)
+
+
+def resized(height: int, width: int, shorter_side: int) -> tuple[int, int]:
+    """Height and width in pixels of what `resize` makes of an image.
+
+    >>> resized(300, 451, 128)
+    (128, 192)
+    """
+    return round(height * shorter_side / min(height, width)), round(width * shorter_side / min(height, width))
 
 
 def _require_floats(image: Tensor) -> None:

@@ -45,15 +45,49 @@ class Standardised(nn.Module):
         return (target - self.offset) / self.scale
 
 
-def mean_and_std(images: Iterable[Tensor]) -> tuple[float, float]:
-    """Mean and standard deviation of all values of all images, in float64; the deviation of constant images is 1."""
-    count, total, squares = 0, 0.0, 0.0
-    images = list(images)
-    for image in images:
-        count += image.numel()
-        total += image.double().sum().item()
-    mean = total / count
-    for image in images:
-        squares += (image.double() - mean).square().sum().item()
-    std = (squares / count) ** 0.5
-    return mean, std if std > 1e-6 else 1.0
+class Spread:
+    """Mean and standard deviation of the values of many images, in float64, image by image.
+
+    Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances (1979).
+
+    Example:
+        >>> spread = Spread()
+        >>> for image in (torch.tensor([1.0, 2.0]), torch.tensor([6.0])):
+        ...     spread.add(image)
+        >>> round(spread.mean, 9), round(spread.std**2, 9)
+        (3.0, 4.666666667)
+    """
+
+    def __init__(self) -> None:
+        self.count, self.mean, self._squares = 0, 0.0, 0.0
+
+    def add(self, image: Tensor) -> None:
+        """Adds all values of an image."""
+        values = image.double()
+        mean = values.mean().item()
+        total = self.count + values.numel()
+        self._squares += (values - mean).square().sum().item()
+        self._squares += (mean - self.mean) ** 2 * self.count * values.numel() / total
+        self.mean += (mean - self.mean) * values.numel() / total
+        self.count = total
+
+    @property
+    def std(self) -> float:
+        """The standard deviation; 1 of constant images."""
+        std = (self._squares / self.count) ** 0.5
+        return std if std > 1e-6 else 1.0
+
+
+def standardised(model: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]]) -> Standardised:
+    """A model between images and targets of zero mean and unit variance, for images and targets as these are.
+
+    Args:
+        model: As for `Standardised`.
+        pairs: Images and targets; they are gone through once.
+    """
+    images, targets, offset = Spread(), Spread(), float("inf")
+    for image, target in pairs:
+        images.add(image)
+        targets.add(target)
+        offset = min(offset, target.min().item())
+    return Standardised(model, mean=images.mean, std=images.std, offset=offset, scale=targets.std)

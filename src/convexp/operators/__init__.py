@@ -27,6 +27,7 @@ from convexp.operators.bands import (
 from convexp.operators.border import Border
 from convexp.operators.classic import Bilateral, Canny, Guided, Median, bilateral, canny, guided, median
 from convexp.operators.colour import ColourMatrix, colour_matrix
+from convexp.operators.examples import Examples
 from convexp.operators.histogram import Autocontrast, Equalize, autocontrast, equalize
 from convexp.operators.linear import Channels, Filter, Gradients, filter2d, gradients
 from convexp.operators.morphology import Closing, Dilation, Erosion, Opening, closing, dilation, erosion, opening
@@ -69,6 +70,7 @@ __all__ = [
     "Dilation",
     "Equalize",
     "Erosion",
+    "Examples",
     "Filter",
     "Gabor",
     "Gamma",

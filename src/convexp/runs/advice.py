@@ -162,7 +162,7 @@ def _because(optimum: Mapping[str, Any]) -> str:
 
 def yardstick(model: nn.Module, data: ImageData) -> dict[str, Any]:
     """What `metrics.json` says of the best linear filter that sees as far as a model does."""
-    pairs = list(data.train_pairs.values())
+    pairs = data.train_pairs.sample()
     best = best_linear_filter(pairs, field=receptive_field(model), shelf=data.shelf)
     measured = whole_image_metrics(best, data.val_pairs.values())
     return {

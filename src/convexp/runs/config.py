@@ -73,6 +73,7 @@ NULL = Rule("null", lambda value: value is None)
 POSITIVE = number(above=0)
 NOT_NEGATIVE = number(at_least=0)
 FRACTION = number(at_least=0, at_most=1)
+OPEN_FRACTION = Rule("a number > 0 and < 1", lambda value: FRACTION.accepts(value) and value not in (0, 1))
 COUNT = integer(at_least=1)
 BORDER = choice("reflect", "replicate", "zeros", "circular")
 
@@ -82,6 +83,15 @@ RULES: Mapping[str, Rule] = {
     "name": TEXT,
     "train": TEXT,
     "val": TEXT | NULL,
+    "inputs": TEXT,
+    "targets": TEXT,
+    "val_fraction": OPEN_FRACTION | NULL,
+    "register": BOOLEAN,
+    "centred": BOOLEAN,
+    "cache_gb": POSITIVE,
+    "workers": integer(at_least=0) | NULL,
+    "on_error": choice("skip", "raise"),
+    "images": COUNT,
     "gray": BOOLEAN,
     "size": COUNT | NULL,
     "height": COUNT,

@@ -22,13 +22,14 @@ from convexp.runs.objective import Objective
 from convexp.runs.parts import make_data, make_task, make_trainer, with_channels
 from convexp.runs.processes import in_processes
 from convexp.runs.quiet import quiet
+from convexp.runs.val_images import write_val_images, write_worst
 from convexp.training.checkpoints import Checkpoints
 from convexp.training.curves import Curves
 from convexp.training.data import ImageData
 from convexp.training.interruption import Interruption, Stop
 from convexp.training.metrics import whole_image_metrics
 from convexp.training.optimum import OptimumCurves, beside_the_optimum
-from convexp.training.pictures import Pictures
+from convexp.training.pictures import Pictures, write_picture
 from convexp.training.progress import Progress
 from convexp.training.pruning import Pruned
 from convexp.training.quadratic import plain_rate
@@ -40,6 +41,7 @@ _FOLDER_VARIABLE = "CONVEXP_RUN_FOLDER"
 
 _FEW = 256  # weights, with which 500 steps take a fiftieth of a second
 _MOMENTS = 10  # that a run alone shows
+_NAMED = 100  # pictures that could not be read
 
 # A process that a signal ends has an exit status of so much more than the signal's number.
 _SIGNALLED = 128
@@ -217,7 +219,7 @@ class _Experiment:
         events.open()
         metrics: dict[str, Any] = {}
         if trainer.is_global_zero:
-            report.opening(self.config, task.model, self.found, self.objective, self.rate)
+            report.opening(self.config, task.model, self.found, self.objective, self.rate, self.data.notes)
         try:
             with self.interruption:
                 trainer.fit(task, datamodule=source, ckpt_path=resuming, weights_only=True)
@@ -263,7 +265,7 @@ class _Experiment:
         """Measures the last and the best weights, and writes pictures and, last of all, the metrics."""
         trainer, task, quadratic, checkpoints = self.trainer, self.task, self.quadratic, self.checkpoints
         device = trainer.strategy.root_device
-        model, pairs = task.model.to(device), self.data.train_pairs.values()
+        model, pairs = task.model.to(device), self.data.train_pairs.sample()
         final = {"step": trainer.global_step, "train/mse": whole_image_metrics(model, pairs)["mse"], **task.val}
         more: dict[str, Any] = {"target": None if self.found is None else self.found.facts()}
         more["objective"] = "statistics" if self.on_statistics else "pixels"
@@ -271,14 +273,17 @@ class _Experiment:
             more["best_linear_filter"] = advice.yardstick(model, self.data)
         else:
             more["optimum"] = advice.facts(quadratic, self.data, rate=self.rate)
-        best = final
+        best, images = final, task.images
         if checkpoints.best_step != trainer.global_step:
             task.load_state_dict(torch.load(checkpoints.best, map_location=device, weights_only=True)["state_dict"])
             mse = whole_image_metrics(model, pairs)["mse"]
             best = {"step": checkpoints.best_step, "train/mse": mse, **checkpoints.best_val}
+            images = checkpoints.best_images
         facts = report.facts(
             model, self.config, steps=trainer.global_step, seconds=self.curves.seconds, device=str(device)
         )
+        if left_out := [*self.data.train_pairs.damaged, *self.data.val_pairs.damaged]:
+            more["left_out"] = {"count": len(left_out), "names": left_out[:_NAMED]}
         metrics = {"final": final, "best": best, **more, **facts}
         least = None if quadratic is None or quadratic.optimum.perfect else quadratic.optimum.loss
         report.save_pictures(
@@ -291,6 +296,9 @@ class _Experiment:
             template=self.data.template_size,
         )
         assert isinstance(trainer.logger, Events)
+        worst_first = write_val_images(self.folder, self.data.val_pairs, images)
+        for tag, picture in write_worst(self.folder, model, self.data.val_pairs, worst_first).items():
+            write_picture(trainer.logger.experiment, tag, picture, int(best["step"]))
         trainer.logger.close()
         self.folder.write_metrics(metrics)
         report.closing(metrics, self.folder, self.config, rate=self.rate)

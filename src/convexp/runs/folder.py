@@ -1,12 +1,14 @@
 """The folder of a run: the names of what it holds, and how that is read and written."""
 
+import csv
 import fcntl
+import io
 import json
 import math
 import os
 import re
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
@@ -36,6 +38,7 @@ class RunFolder:
         self.path = Path(os.path.expanduser(path))  # noqa: PTH111  # Path's own raises where there is no such user
         self.config = self.path / "config.yaml"
         self.metrics = self.path / "metrics.json"
+        self.val_images = self.path / "val_images.csv"
         self.failure = self.path / "failure.json"
         self.pruned = self.path / "pruned.json"
         self.checkpoints = self.path / "checkpoints"
@@ -149,6 +152,16 @@ class RunFolder:
             ConvexpError: If they cannot be written; the run then counts as unfinished.
         """
         self._write(self.metrics, _json(metrics), advice=f"free some space, then resume={self.path}")
+
+    def write_val_images(self, columns: Sequence[str], rows: Iterable[Sequence[str | float]]) -> None:
+        """Writes a table of the validation images.
+
+        Raises:
+            ConvexpError: If it cannot be written.
+        """
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+        self._write(self.val_images, text.getvalue(), advice=f"free some space, then resume={self.path}")
 
     def write_inspection(self, facts: Mapping[str, Any]) -> None:
         """Writes what an inspection found, into its folder, which is there.

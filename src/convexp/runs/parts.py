@@ -19,7 +19,7 @@ from convexp.exact import Shelf
 from convexp.images.alignment import common_center
 from convexp.models import Standardised, receptive_field
 from convexp.models.initialisation import contrast, handmade, lsuv
-from convexp.models.standardised import mean_and_std
+from convexp.models.standardised import standardised
 from convexp.operators.kernels import FIXED
 from convexp.runs.construction import build, complete
 from convexp.runs.objective import Objective, choose_objective
@@ -91,13 +91,8 @@ def make_task(config: Mapping[str, Any], data: ImageData) -> tuple[ImitationTask
     model = complete(build(config["model"], "model"), "model")
     if not isinstance(model, nn.Module):
         raise ConvexpError(f"model={config['model']['_target_']} is no torch.nn.Module")
-    scale = 1.0
     if config["standardise"]:
-        pairs = data.train_pairs.values()
-        mean, std = mean_and_std(pair.input for pair in pairs)
-        _, scale = mean_and_std(pair.target for pair in pairs)
-        offset = min(pair.target.min().item() for pair in pairs)
-        model = Standardised(model, mean=mean, std=std, offset=offset, scale=scale)
+        model = standardised(model, data.train_pairs.sample())
     check_fit(model, data)
     _initialise(model, config["initialisation"], data)
     if config["compile"]:
@@ -118,6 +113,7 @@ def make_task(config: Mapping[str, Any], data: ImageData) -> tuple[ImitationTask
         clip = config["trainer"].get("gradient_clip_val")
         every = config["trainer"]["log_every_n_steps"]
         kind = partial(QuadraticTask, quadratic=objective.quadratic, every=every, gradient_clip_val=clip)
+    scale = float(model.scale) if isinstance(model, Standardised) and config["standardise"] else 1.0
     task = kind(model, loss=loss, optimizer=optimizer, scheduler=scheduler, scale=scale, seed=config["seed"])
     return task, objective
 
@@ -155,10 +151,11 @@ def check_fit(model: nn.Module, data: ImageData) -> None:
     Raises:
         ConvexpError: If they are too small for it, it changes their scale, or its output does not fit the target.
     """
-    whole = {**data.val_pairs, **({} if data.crop_size else data.train_pairs)}
-    met = list(whole.items())
+    met = [data.val_pairs.smallest()]
     if data.crop_size:
         met.append((f"a crop of data.crop_size={data.crop_size}", data.batches(start=0).batch(0)[0]))
+    else:
+        met.append(data.train_pairs.smallest())
     name, pair = min(met, key=lambda item: min(item[1].input.shape[-2:]))
     height, width = pair.input.shape[-2:]
     try:

@@ -15,6 +15,7 @@ from torch import nn
 from convexp.images.alignment import common_center
 from convexp.images.curves import loss_curve
 from convexp.images.files import write_image
+from convexp.images.image_files import some_of
 from convexp.images.pictures import comparison
 from convexp.images.tiles import kernel_sheet
 from convexp.models.blocks import feature_maps, kernels
@@ -24,6 +25,7 @@ from convexp.runs.construction import untrusted
 from convexp.runs.folder import RunFolder
 from convexp.runs.objective import Objective
 from convexp.training.pairs import Pair
+from convexp.training.pictures import centre
 
 _VERSIONS = ("convexp", "torch", "lightning", "hydra-core", "numpy", "scikit-image")
 
@@ -31,8 +33,17 @@ _VERSIONS = ("convexp", "torch", "lightning", "hydra-core", "numpy", "scikit-ima
 POOR = 0.1
 
 
+#: Side of the part of an image that is shown: all of a photograph of 12 megapixels would take a minute.
+SHOWN = 1024
+
+
 def opening(
-    config: Mapping[str, Any], model: nn.Module, found: Verdict | None, objective: Objective, rate: float | None
+    config: Mapping[str, Any],
+    model: nn.Module,
+    found: Verdict | None,
+    objective: Objective,
+    rate: float | None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Prints what is known before the first step: of the target, of a quadratic loss, and of a rate that is too large.
 
@@ -42,7 +53,10 @@ def opening(
         found: What it takes to imitate the target, if that is known.
         objective: What is minimised.
         rate: Of plain gradient descent, if that is what trains.
+        notes: Of the images.
     """
+    for note in notes:
+        print(f"  {note}")
     target = config["choices"].get("target") or "operator"
     if words := advice.demands(target, found, model):
         hopeless = found is not None and found.hopeless
@@ -95,7 +109,7 @@ def save_pictures(
 
     The best place of a template of the given size is marked.
     """
-    pair = next(iter(pairs.values()))
+    pair = centre(next(iter(pairs.values())), SHOWN)
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     output, _ = feature_maps(model, pair.input.to(device))
     output, target = common_center(output.cpu(), pair.target)
@@ -134,6 +148,9 @@ def table(metrics: Mapping[str, Any], folder: RunFolder, outputs: str) -> str:
     lines = ["", f"{'':16}{'best':>12}{'last':>12}"]
     rows = {"step": "d", "train/mse": ".4e", "val/mse": ".4e", "val/r2": ".4g", "val/psnr": ".2f", "val/ssim": ".4f"}
     lines += [f"  {key:14}{best[key]:12{form}}{final[key]:12{form}}" for key, form in rows.items()]
+    if left_out := metrics.get("left_out"):
+        several = "pictures" if left_out["count"] > 1 else "picture"
+        lines += ["", f"  {left_out['count']} {several} could not be read, left out: {some_of(left_out['names'])}"]
     lines += [
         "",
         f"  {metrics['steps']} steps in {metrics['seconds']:.1f} s on {metrics['device']}, "

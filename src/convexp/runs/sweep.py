@@ -68,7 +68,7 @@ def made_of(config: Mapping[str, Any]) -> dict[str, str]:
     """
     packages = {"convexp", *_packages(config)}
     code = [path for package in sorted(packages) for path in _sources(package)]
-    images = [path for key in ("train", "val") for path in _files(config["data"].get(key))]
+    images = [path for key in ("train", "val", "inputs", "targets") for path in _files(config["data"].get(key))]
     return {
         "code": _digest(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in code),
         "data": _digest(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in images),

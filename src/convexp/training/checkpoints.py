@@ -33,6 +33,7 @@ class Checkpoints(L.Callback):
     def __init__(self, folder: Path, *, every: int) -> None:
         self.folder, self.every = folder, every
         self.best_val: dict[str, float] = {}
+        self.best_images: list[list[float]] = []  # each image's part in it
         self.best_step = -1
         self.last_step = 0
 
@@ -48,11 +49,12 @@ class Checkpoints(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run has to know."""
-        return {"best_val": dict(self.best_val), "best_step": self.best_step}
+        return {"best_val": dict(self.best_val), "best_images": self.best_images, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes the state of the interrupted run over."""
         self.best_val, self.best_step = state_dict["best_val"], state_dict["best_step"]
+        self.best_images = state_dict.get("best_images", [])  # checkpoints were made before there were any
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Notes where a resumed run starts."""
@@ -68,7 +70,8 @@ class Checkpoints(L.Callback):
         """Saves the model if no earlier one was better, and periodically."""
         assert isinstance(pl_module, ImitationTask)
         if pl_module.val["val/mse"] < self.best_val.get("val/mse", float("inf")):
-            self.best_val, self.best_step = pl_module.val, trainer.global_step
+            self.best_val, self.best_images = pl_module.val, pl_module.images
+            self.best_step = trainer.global_step
             self._save(trainer, self.best)
         self._save_periodically(trainer)
 

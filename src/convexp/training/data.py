@@ -1,22 +1,25 @@
-"""Where training images come from: photographs that are shipped, shapes that are drawn, files that a user names."""
+"""The data of a run: images, what an operator makes of them, and batches of both."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import lightning as L
-import numpy as np
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
-from convexp.errors import ConvexpError
 from convexp.exact.shelf import NOWHERE, Shelf
-from convexp.images import conversion, generated, samples
-from convexp.images.files import find_images, read_image
+from convexp.images import conversion, samples
 from convexp.operators.template import Template
-from convexp.training.pairs import Batches, Pair, make_pair
+from convexp.training.batches import LANES, Batches
+from convexp.training.library import Library
+from convexp.training.pairs import Pair, make_pair
 
 Images = Mapping[str, Tensor]
 """Images (C, H, W) in [0, 1] by name."""
+
+MOST_WORKERS = 4  # unless a user asks for more
 
 
 @dataclass(kw_only=True, eq=False)
@@ -30,6 +33,8 @@ class ImageData(L.LightningDataModule):
         size: Resize the shorter side to so many pixels.
         crop_size: Side of the square random crops in pixels; None trains on whole images.
         batch_size: Crops or images a step and process; None takes all whole images at once.
+        workers: Processes that make batches, which are the same for any number; None takes none where all images are in
+            memory, else up to four.
     """
 
     operator: Callable[[Tensor], Tensor]
@@ -38,9 +43,11 @@ class ImageData(L.LightningDataModule):
     size: int | None = None
     crop_size: int | None = 64
     batch_size: int | None = 4
-    train_pairs: dict[str, Pair] = field(default_factory=dict[str, Pair], init=False)
-    val_pairs: dict[str, Pair] = field(default_factory=dict[str, Pair], init=False)
+    workers: int | None = None
+    train_pairs: Library = field(default_factory=lambda: Library.of({}), init=False)
+    val_pairs: Library = field(default_factory=lambda: Library.of({}), init=False)
     shelf: Shelf = field(default=NOWHERE, init=False)  # where sums over the training pairs are kept
+    notes: list[str] = field(default_factory=list[str], init=False)  # what a user should know of the images
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -61,9 +68,16 @@ class ImageData(L.LightningDataModule):
         """
         if not self.train_pairs:
             self.cut_template()
-            self.train_pairs = self._pairs(self.training_images())
-            self.val_pairs = self._pairs(self.validation_images())
+            self.train_pairs, self.val_pairs = self.libraries()
             self.batches(start=0)  # says now, not at the first step, that an image is too small
+
+    def libraries(self) -> tuple[Library, Library]:
+        """The pairs to learn from, and those to validate on."""
+        return self.library(self.training_images()), self.library(self.validation_images())
+
+    def library(self, images: Images) -> Library:
+        """Images in memory, and what the operator makes of them."""
+        return Library(list(images), images.__getitem__, self.pair)
 
     def cut_template(self) -> None:
         """Cuts the template, if the operator has one, from the first training image.
@@ -79,13 +93,23 @@ class ImageData(L.LightningDataModule):
         """Height and width of the operator's template, if it has one."""
         return self.operator.size if isinstance(self.operator, Template) else None
 
-    def _pairs(self, images: Images) -> dict[str, Pair]:
-        return {name: make_pair(name, self.prepared(image), self.operator) for name, image in images.items()}
+    def pair(self, name: str, image: Tensor) -> Pair:
+        """An image (C, H, W) as it is trained on, and what the operator makes of it."""
+        return make_pair(name, self.prepared(image), self.operator)
 
     def prepared(self, image: Tensor) -> Tensor:
         """An image (C, H, W) in the colours and the size that are trained on."""
         image = conversion.to_gray(image) if self.gray else conversion.to_colour(image)
         return conversion.resize(image, self.size) if self.size else image
+
+    def fresh_pair(self, number: int) -> Pair:
+        """A new pair of any number, where there is no end of them: `endless` says so."""
+        raise NotImplementedError
+
+    @property
+    def endless(self) -> bool:
+        """Whether batches are of new images, instead of those of `train_pairs`."""
+        return False
 
     def batches(self, *, start: int) -> Batches:
         """The training batches from a step on, for this process."""
@@ -98,11 +122,20 @@ class ImageData(L.LightningDataModule):
             start=start,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
+            fresh=self.fresh_pair if self.endless else None,
         )
 
     def train_dataloader(self) -> DataLoader[list[Pair]]:
         """Endless batches, from the trainer's step on."""
-        return DataLoader(self.batches(start=self.trainer.global_step if self.trainer else 0), batch_size=None)
+        workers = self.workers
+        if workers is None:
+            idle = self.train_pairs.held and not self.endless
+            workers = 0 if idle else max(1, min(MOST_WORKERS, (os.cpu_count() or 1) - 1))
+        ahead = LANES // workers + 1 if workers else None
+        batches = self.batches(start=self.trainer.global_step if self.trainer else 0)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This DataLoader will create")  # more than there are cores, if asked to
+            return DataLoader(batches, batch_size=None, num_workers=workers, prefetch_factor=ahead)
 
     def val_dataloader(self) -> DataLoader[Pair]:
         """Whole validation images, one a batch."""
@@ -111,100 +144,12 @@ class ImageData(L.LightningDataModule):
 
 def whole_images(pairs: Iterable[Pair]) -> DataLoader[Pair]:
     """A loader of whole images, one a batch."""
-    return DataLoader(list(pairs), batch_size=None)  # pyright: ignore[reportArgumentType]  # a list is a map-style dataset
+    return DataLoader(_Whole(pairs), batch_size=None)
 
 
-@dataclass(kw_only=True, eq=False)
-class Photos(ImageData):
-    """The photographs that scikit-image ships, without the two that validate."""
+class _Whole(IterableDataset[Pair]):
+    def __init__(self, pairs: Iterable[Pair]) -> None:
+        self.pairs = pairs
 
-    def training_images(self) -> Images:
-        """Eleven photographs."""
-        return {name: samples.photograph(name) for name in samples.TRAINING}
-
-
-@dataclass(kw_only=True, eq=False)
-class Photo(ImageData):
-    """One of the shipped photographs.
-
-    Args:
-        name: Which one.
-    """
-
-    name: str = "chelsea"  # pyright: ignore[reportIncompatibleVariableOverride]  # Lightning never uses its own
-
-    def training_images(self) -> Images:
-        """One photograph."""
-        return {self.name: samples.photograph(self.name)}
-
-    def validation_images(self) -> Images:
-        """The two validation photographs, less the one that is trained on."""
-        return {name: image for name, image in super().validation_images().items() if name != self.name}
-
-
-@dataclass(kw_only=True, eq=False)
-class Shapes(ImageData):
-    """Generated white circles and rectangles on black; other seeds for validation.
-
-    Args:
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
-        snowman: Top and left of a snowman in the training image, as `[210, 246]`, whom a template can be cut of; those
-            in the validation images stand elsewhere.
-    """
-
-    gray: bool = True
-    height: int = 300
-    width: int = 400
-    snowman: Sequence[int] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.snowman is not None and len(self.snowman) != 2:
-            raise ConvexpError(f"data.snowman={list(self.snowman)} must be top and left, as [210,246]")
-
-    def training_images(self) -> Images:
-        """One picture of shapes, drawn from the seed."""
-        place = None if self.snowman is None else (self.snowman[0], self.snowman[1])
-        return {"shapes": generated.shapes(self.height, self.width, seed=self.seed, snowman=place)}
-
-    def validation_images(self) -> Images:
-        """Two pictures drawn from seeds that no training uses."""
-        return {f"shapes_{letter}": self._other(2**32 + 2 * self.seed + number) for number, letter in enumerate("ab")}
-
-    def _other(self, seed: int) -> Tensor:
-        place = None
-        if self.snowman is not None:
-            random, (height, width) = np.random.default_rng((seed, 1)), generated.SNOWMAN
-            room = np.maximum([self.height - height, self.width - width], 0)
-            down, right = random.integers(room, endpoint=True)
-            place = (int(down), int(right))
-        return generated.shapes(self.height, self.width, seed=seed, snowman=place)
-
-
-@dataclass(kw_only=True, eq=False)
-class Files(ImageData):
-    """Image files.
-
-    Args:
-        train: A file, a folder or a glob.
-        val: Likewise; None validates on the shipped photographs.
-    """
-
-    train: str
-    val: str | None = None
-
-    def training_images(self) -> Images:
-        """The images that `train` names."""
-        return _read(self.train)
-
-    def validation_images(self) -> Images:
-        """The images that `val` names, or two photographs."""
-        return super().validation_images() if self.val is None else _read(self.val)
-
-
-def _read(source: str) -> Images:
-    paths = find_images(source)
-    if len({path.stem for path in paths}) == len(paths):
-        return {path.stem: read_image(path) for path in paths}
-    return {str(path): read_image(path) for path in paths}
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)

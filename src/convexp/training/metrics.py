@@ -1,5 +1,6 @@
 """How close a model's output is to the target, over whole images."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -88,11 +89,15 @@ class Similarity(Metric):
         super().__init__()
         for name in ("total", "images"):
             self.add_state(name, torch.tensor(0.0), dist_reduce_fx="sum")
+        self.latest = math.nan  # mean of the images that were added last
 
     def update(self, output: Tensor, target: Tensor) -> None:
         """Adds images, (B, C, H, W)."""
+        self.latest = math.nan
         if min(target.shape[-2:]) >= 11:
-            self.total += ssim(output, target).sum()
+            added = ssim(output, target)
+            self.latest = float(added.mean())
+            self.total += added.sum()
             self.images += len(target)
 
     def compute(self) -> Tensor:
@@ -115,6 +120,16 @@ def whole_image_metrics(model: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]]
             for measure in measures.values():
                 measure.to(device).update(output.contiguous(), wanted.contiguous())
     return {name: float(measure.compute()) for name, measure in measures.items()}
+
+
+def of_one_image(output: Tensor, target: Tensor, *, similarity: float) -> list[float]:
+    """What `COLUMNS` names, of one image: MSE, R², PSNR with a peak of 1, and the SSIM that is given."""
+    mse, r2 = float((output - target).square().mean()), ExplainedVariance(sync_on_compute=False).to(target.device)
+    r2.update(output, target)
+    return [mse, float(r2.compute()), -10 * math.log10(mse) if mse else math.inf, similarity]
+
+
+COLUMNS = ("mse", "r2", "psnr", "ssim")
 
 
 def image_metrics() -> MetricCollection:

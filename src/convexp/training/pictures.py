@@ -1,6 +1,7 @@
 """Pictures of the learning, into TensorBoard."""
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 import lightning as L
@@ -19,12 +20,14 @@ from convexp.models.blocks import feature_maps, kernels
 from convexp.training.pairs import Pair, crop
 from convexp.training.task import ImitationTask
 
+SHOWN = 4  # images; more would hide the other pictures
+
 
 class Pictures(L.Callback):
     """Shows comparisons, kernels and feature maps at a few moments, the first and the last among them.
 
     Args:
-        pairs: The images to show, by name; never trained on. Their centres are shown.
+        pairs: The images to show, by name; never trained on. The centres of the first four are shown.
         max_steps: The last moment.
         moments: How many moments there are at most, spread evenly over the logarithm of the steps; one is the last.
         side: Of the shown centre, in pixels.
@@ -44,7 +47,7 @@ class Pictures(L.Callback):
     ) -> None:
         self.template = template
         self.draw_kernels = _kernel_tiles if draw_kernels is None else draw_kernels
-        self.pairs = {name: _centre(pair, side) for name, pair in pairs.items()}
+        self.pairs = {name: centre(pair, side) for name, pair in islice(pairs.items(), SHOWN)}
         spread = np.geomspace(1, max_steps, max(moments - 1, 3)).round().astype(int).tolist()
         self.moments = {0, *spread[1 - moments :]} if moments > 1 else {max_steps} if moments else set[int]()
         self._drawn: dict[str, Comparison] = {}
@@ -86,10 +89,11 @@ def write_picture(writer: SummaryWriter, tag: str, picture: Tensor, step: int) -
     writer._get_file_writer().add_summary(summary, step)  # pyright: ignore[reportPrivateUsage]  # the only way to write one
 
 
-def _centre(pair: Pair, side: int) -> Pair:
+def centre(pair: Pair, side: int) -> Pair:
+    """The middle of a pair, at most so many pixels high and wide."""
     height, width = pair.input.shape[-2:]
-    side = min(side, height, width)
-    return crop(pair, (height - side) // 2, (width - side) // 2, side)
+    rows, columns = min(side, height), min(side, width)
+    return crop(pair, (height - rows) // 2, (width - columns) // 2, rows, columns)
 
 
 def pictures(

@@ -1,7 +1,7 @@
 """The loss of one convolution as the quadratic function that it is: known in full, optimum and all."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +60,7 @@ class Quadratic:
     scale: float
     unit: float
     seconds: float
-    pairs: Sequence[Pair]
+    pairs: Iterable[Pair]
     shelf: Shelf
 
     @classmethod
@@ -69,7 +69,7 @@ class Quadratic:
 
         Args:
             model: One for which `why_not_quadratic` has nothing to say.
-            pairs: Whole images and targets.
+            pairs: Whole images and targets; they are gone through several times.
             shelf: Where statistics are kept.
 
         Raises:
@@ -81,12 +81,9 @@ class Quadratic:
             raise ConvexpError(f"{_name(model)} is not one convolution, and its loss not quadratic")
         scale, unit = 1.0, 1.0
         if isinstance(model, Standardised):
-            pairs = [
-                Pair(model.standardised_input(pair.input), model.standardised_target(pair.target)) for pair in pairs
-            ]
+            pairs = _Standardised(model, pairs)
             scale = float(model.scale)
             unit = scale / float(model.std)
-        pairs = list(pairs)
         statistics, optimum = shelf.solved(layer, pairs)
         return cls(layer, statistics, optimum, scale, unit, time.perf_counter() - start, pairs, shelf)
 
@@ -117,6 +114,18 @@ class Quadratic:
         """Learned and optimal kernel (O, I, kh, kw), as filters from image to target."""
         learned, optimal = (parts_of(weights, self.layer)[0] for weights in (self.weights, self.optimum.weights))
         return self.unit * learned, self.unit * optimal
+
+
+@dataclass(frozen=True)
+class _Standardised(Iterable[Pair]):
+    """Pairs as the model in a standardised one sees them, as often as they are asked for."""
+
+    model: Standardised
+    pairs: Iterable[Pair]
+
+    def __iter__(self) -> Iterator[Pair]:
+        for image, target in self.pairs:
+            yield Pair(self.model.standardised_input(image), self.model.standardised_target(target))
 
 
 def plain_rate(optimizer: Optimizer, scheduler: LRScheduler) -> float | None:

@@ -1,0 +1,62 @@
+"""The validation images of a run one by one: a table of all, and pictures of the worst."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from convexp.images.alignment import common_center
+from convexp.images.files import write_image
+from convexp.images.layout import below, line
+from convexp.images.pictures import Comparison
+from convexp.models.blocks import feature_maps
+from convexp.runs.folder import RunFolder
+from convexp.training.library import Library
+from convexp.training.metrics import COLUMNS
+from convexp.training.pictures import centre
+
+WORST = 3  # are shown
+SIDE = 384  # of the part of them that is shown, in pixels
+_PSNR, _TITLE, _GAP = COLUMNS.index("psnr"), 20, 12
+
+
+def write_val_images(folder: RunFolder, pairs: Library, images: Sequence[Sequence[float]]) -> list[str]:
+    """Writes `val_images.csv`, the worst image first.
+
+    Args:
+        folder: The run's.
+        pairs: The validation images.
+        images: Of each the metrics that `COLUMNS` names.
+
+    Returns:
+        The names, the worst first.
+
+    Raises:
+        ConvexpError: If it cannot be written.
+    """
+    # A run from before there was this table, which goes on, has no rows.
+    order = sorted(zip(pairs, images, strict=False), key=lambda row: row[1][_PSNR])
+    folder.write_val_images(("image", *COLUMNS), [(name, *(f"{part:.6g}" for part in parts)) for name, parts in order])
+    return [name for name, _ in order]
+
+
+def write_worst(folder: RunFolder, model: nn.Module, pairs: Library, worst_first: Sequence[str]) -> dict[str, Tensor]:
+    """Writes `worst.png`, the centres of the worst images, where there are more of them than every run shows anyway.
+
+    Returns:
+        The same pictures by TensorBoard tag.
+
+    Raises:
+        ConvexpError: If it cannot be written.
+    """
+    if len(worst_first) <= WORST:
+        return {}
+    device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
+    shown: dict[str, Tensor] = {}
+    for number, name in enumerate(worst_first[:WORST], 1):
+        pair = centre(pairs[name], SIDE)
+        output, target = common_center(feature_maps(model, pair.input.to(device))[0].cpu(), pair.target)
+        picture = Comparison(pair.input[0], target[0]).picture(output[0])
+        shown[f"worst/{number}"] = below([line(name, size=_TITLE), picture], gap=_GAP // 2)
+    write_image(below(list(shown.values()), gap=_GAP), folder.path / "worst.png")
+    return shown

@@ -1,0 +1,194 @@
+"""Pairs of a folder of any size: all in memory where they fit, else the last ones that were used."""
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+from convexp.errors import ConvexpError
+from convexp.training.pairs import Pair
+
+SAMPLE = 64  # of the pairs of a library that does not fit, where all would take too long
+
+
+class Library(Mapping[str, Pair]):
+    """Pairs by name, each read and made when it is asked for, and kept as long as there is room.
+
+    Where all of them fit into the room, they are made at once. A picture that cannot be read is said on stderr and left
+    out; processes that share a library share what they know of that.
+
+    Args:
+        names: Of the pairs.
+        read: Reads what belongs to a name.
+        make: Makes a pair of it.
+        sizes: Height and width of each input, as far as known before it is read.
+        nbytes: What all pairs take in memory; None if that is not known, and they are few.
+        room: Bytes that they may take.
+        tolerant: Whether what cannot be read is left out; else it is an error.
+
+    Raises:
+        ConvexpError: If a picture cannot be read and `tolerant` is False, no picture can be read, or `make` fails.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        read: Callable[[str], Any],
+        make: Callable[[str, Any], Pair],
+        *,
+        sizes: Mapping[str, tuple[int, int]] | None = None,
+        nbytes: int | None = None,
+        room: float = float("inf"),
+        tolerant: bool = False,
+    ) -> None:
+        self.names = list(names)
+        self._read, self._make, self._sizes, self._tolerant = read, make, sizes or {}, tolerant
+        self.room = room
+        self.held = nbytes is None or nbytes <= room
+        self._kept: OrderedDict[int, Pair] = OrderedDict()
+        self._bytes = 0
+        self._damaged = torch.zeros(len(self.names), dtype=torch.uint8)
+        if not self.held:
+            self._damaged.share_memory_()  # with the processes that read for this one
+            self.at(0)
+            return
+        for index in range(len(self.names)):
+            self._get(index)
+        if self.names and not self._kept:
+            raise ConvexpError(_NONE.format(len(self.names)))
+
+    @classmethod
+    def of(cls, pairs: Mapping[str, Pair]) -> "Library":
+        """Pairs that are there, as a library."""
+        return Library(list(pairs), pairs.__getitem__, lambda _name, pair: pair)
+
+    def __getitem__(self, name: str) -> Pair:
+        pair = self._get(self.names.index(name)) if name in self.names else None
+        if pair is None:
+            raise KeyError(name)
+        return pair
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for index, name in enumerate(self.names) if not self._damaged[index])
+
+    def __len__(self) -> int:
+        return len(self.names) - int(self._damaged.sum())
+
+    def values(self) -> ValuesView[Pair]:
+        """The pairs, one after the other."""
+        return _Pairs(self, range(len(self.names)))
+
+    def items(self) -> ItemsView[str, Pair]:
+        """Names and pairs, one after the other."""
+        return _Items(self)
+
+    def sample(self) -> ValuesView[Pair]:
+        """All pairs if they fit, else 64 of them, evenly spread."""
+        count = len(self.names)
+        if self.held or count <= SAMPLE:
+            return self.values()
+        return _Pairs(self, [index * count // SAMPLE for index in range(SAMPLE)])
+
+    def at(self, index: int) -> Pair:
+        """The pair of a number, or of the next one that can be read.
+
+        Raises:
+            ConvexpError: If none can be read.
+        """
+        for step in range(len(self.names)):
+            pair = self._get((index + step) % len(self.names))
+            if pair is not None:
+                return pair
+        raise ConvexpError(_NONE.format(len(self.names)))
+
+    @property
+    def damaged(self) -> list[str]:
+        """The names of those that were found not to be readable."""
+        return [name for name, damaged in zip(self.names, self._damaged.tolist(), strict=True) if damaged]
+
+    def shapes(self) -> Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
+        """Name, and height and width of input and target, without reading more than one of those that do not fit."""
+        if self.held:
+            for index, pair in self._kept.items():
+                yield self.names[index], _size(pair.input), _size(pair.target)
+            return
+        first = self.at(0)
+        less = [whole - part for whole, part in zip(_size(first.input), _size(first.target), strict=True)]
+        for name in self:
+            height, width = self._sizes.get(name, _size(first.input))
+            yield name, (height, width), (height - less[0], width - less[1])
+
+    def smallest(self) -> tuple[str, Pair]:
+        """Name and pair of the input with the shortest side."""
+        name = min(self.shapes(), key=lambda shape: min(shape[1]))[0]
+        return name, self[name]
+
+    def _get(self, index: int) -> Pair | None:
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        if self._damaged[index]:
+            return None
+        name = self.names[index]
+        try:
+            found = self._read(name)
+        except ConvexpError as error:
+            if not self._tolerant:
+                raise
+            self._damaged[index] = 1
+            _say(f"convexp: {error}; it is left out")
+            return None
+        pair = self._make(name, found)
+        self._kept[index] = pair
+        self._bytes += sum(part.nbytes for part in pair)
+        while not self.held and self._bytes > self.room and len(self._kept) > 1:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= sum(part.nbytes for part in oldest)
+        return pair
+
+
+class _Pairs(ValuesView[Pair]):
+    """Those of a library that can be read, as often as they are asked for."""
+
+    def __init__(self, library: Library, indices: Sequence[int]) -> None:
+        super().__init__(library)
+        self._library, self._indices = library, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __iter__(self) -> Iterator[Pair]:
+        for index in self._indices:
+            pair = self._library._get(index)  # pyright: ignore[reportPrivateUsage]  # of the same file
+            if pair is not None:
+                yield pair
+
+
+class _Items(ItemsView[str, Pair]):
+    """Those that can be read, with their names."""
+
+    def __init__(self, library: Library) -> None:
+        super().__init__(library)
+        self._library = library
+
+    def __iter__(self) -> Iterator[tuple[str, Pair]]:
+        for index, name in enumerate(self._library.names):
+            pair = self._library._get(index)  # pyright: ignore[reportPrivateUsage]  # of the same file
+            if pair is not None:
+                yield name, pair
+
+
+_NONE = "none of the {} pictures can be read; above stands what is wrong with each"
+
+
+def _size(images: torch.Tensor) -> tuple[int, int]:
+    height, width = images.shape[-2:]
+    return height, width
+
+
+@rank_zero_only
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)

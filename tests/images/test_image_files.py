@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from convexp.errors import ConvexpError
+from convexp.images.image_files import ImageFiles, held_out, some_of
+
+
+def save(path, height=5, width=7):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(path)
+
+
+def test_images_are_called_by_their_names_without_suffix(tmp_path):
+    save(tmp_path / "b.png")
+    save(tmp_path / "a.jpg")
+    files = ImageFiles(str(tmp_path))
+    assert list(files) == ["a", "b"]
+    assert files["b"].shape == (3, 5, 7)
+
+
+def test_names_that_are_not_unique_get_their_folders(tmp_path):
+    save(tmp_path / "one" / "a.png")
+    save(tmp_path / "two" / "a.png")
+    assert list(ImageFiles(f"{tmp_path}/**/*.png")) == ["one/a", "two/a"]
+
+
+def test_names_that_differ_in_their_suffix_keep_it(tmp_path):
+    save(tmp_path / "a.jpg")
+    save(tmp_path / "a.png")
+    assert list(ImageFiles(str(tmp_path))) == [str(tmp_path / "a.jpg"), str(tmp_path / "a.png")]
+
+
+def test_shapes_are_those_of_the_headers_and_what_has_none_is_left_out(tmp_path):
+    save(tmp_path / "a.png", 17, 23)
+    save(tmp_path / "cut.png", 97, 101)
+    content = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[:60])  # the header is whole, the pixels are not
+    (tmp_path / "no.png").write_bytes(b"no image")
+    assert ImageFiles(str(tmp_path)).shapes() == {"a": (17, 23, 3), "cut": (97, 101, 3)}
+
+
+def test_some_files_of_many(tmp_path):
+    for name in "abc":
+        save(tmp_path / f"{name}.png")
+    some = ImageFiles(str(tmp_path)).only(["c", "a"])
+    assert list(some) == ["c", "a"]
+    assert some["c"].shape == (3, 5, 7)
+
+
+@pytest.mark.parametrize(("fraction", "count"), [(0.2, 2), (0.01, 1), (0.99, 9), (0.5, 5)])
+def test_a_fraction_is_held_out_but_never_none_or_all(fraction, count):
+    assert len(held_out([str(number) for number in range(10)], fraction)) == count
+
+
+def test_the_same_files_are_held_out_whatever_their_order_and_nearly_so_when_files_are_added():
+    names = [f"photo_{number}" for number in range(1000)]
+    before, after = held_out(names, 0.2), held_out([*names[::-1], "another"], 0.2)
+    assert len(before & after) >= 199
+
+
+def test_names_in_messages():
+    assert some_of(["a", "b"]) == "a, b"
+    assert some_of(str(number) for number in range(1000)) == "0, 1, 2, 3, 4 and 995 more"
+
+
+def test_a_missing_folder(tmp_path):
+    with pytest.raises(ConvexpError, match="does not exist"):
+        ImageFiles(str(tmp_path / "there"))

@@ -1,0 +1,66 @@
+import csv
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from convexp.images import read_image
+from convexp.runs.folder import RunFolder
+from convexp.runs.val_images import write_val_images, write_worst
+from convexp.training.library import Library
+from convexp.training.metrics import COLUMNS, of_one_image, ssim
+from convexp.training.pairs import Pair
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder.create(tmp_path / "run")
+
+
+def pairs_of(count, side=40):
+    images = torch.rand(count, 1, 1, side, side + 2, generator=torch.Generator().manual_seed(0))
+    return Library.of({f"photo {index}": Pair(image, (1 - image) / (1 + index)) for index, image in enumerate(images)})
+
+
+def measured(model, pairs):
+    outputs = [(model(pair.input), pair.target) for pair in pairs.values()]
+    return [of_one_image(output, target, similarity=float(ssim(output, target))) for output, target in outputs]
+
+
+def test_numbers_of_one_image():
+    output, target = torch.tensor([0.0, 0.5, 1.0, 0.5]), torch.tensor([0.0, 0.5, 0.5, 1.0])
+    mse, r2, psnr, similarity = of_one_image(output, target, similarity=0.25)
+    assert (mse, psnr, similarity) == (0.125, pytest.approx(10 * math.log10(8)), 0.25)
+    assert r2 == pytest.approx(1 - 0.5 / 0.5)
+    assert of_one_image(target, target, similarity=1)[2] == math.inf
+
+
+def test_the_table_has_the_worst_image_first(folder):
+    pairs = pairs_of(3)
+    order = write_val_images(folder, pairs, measured(nn.Identity(), pairs))
+    with folder.val_images.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == order == sorted(pairs, key=lambda name: -float(rows_mse(rows, name)))
+    assert list(rows[0]) == ["image", *COLUMNS]
+    assert float(rows[0]["psnr"]) == pytest.approx(-10 * math.log10(float(rows[0]["mse"])), rel=1e-4)
+
+
+def rows_mse(rows, name):
+    return next(row["mse"] for row in rows if row["image"] == name)
+
+
+def test_the_three_worst_are_shown_where_there_are_more(folder):
+    pairs = pairs_of(5)
+    order = write_val_images(folder, pairs, measured(nn.Identity(), pairs))
+    shown = write_worst(folder, nn.Identity(), pairs, order)
+    assert list(shown) == ["worst/1", "worst/2", "worst/3"]
+    width = max(picture.shape[2] for picture in shown.values())
+    assert read_image(folder.path / "worst.png").shape[2] == width
+    assert len({picture.float().mean().item() for picture in shown.values()}) == 3
+
+
+def test_a_few_are_shown_anyway(folder):
+    pairs = pairs_of(3)
+    assert write_worst(folder, nn.Identity(), pairs, list(pairs)) == {}
+    assert not (folder.path / "worst.png").exists()
