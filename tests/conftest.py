@@ -44,3 +44,27 @@ def command(tmp_path, monkeypatch, capfd):
         return code, *capfd.readouterr()
 
     return run
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Writes a run's folder by hand: a configuration with a model in it, and the model's weights."""
+    import torch
+    from hydra import compose, initialize_config_module
+
+    from convexp.runs.config import checked
+    from convexp.runs.folder import RunFolder
+
+    def make(model, config, *overrides, step=7):
+        with initialize_config_module("convexp.configs", version_base="1.3"):
+            own = any(word.startswith("data=") for word in overrides)
+            data = [] if own else ["data=shapes", "data.height=97", "data.width=103"]
+            plain = checked(compose("train", [*data, *overrides]))
+        folder = RunFolder.create(tmp_path / "run")
+        chosen = {key: value for word in overrides for key, value in [word.split("=")] if key == "target"}
+        folder.write_config({**plain, "standardise": False, "model": config, "choices": chosen})
+        weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
+        torch.save({"state_dict": weights, "global_step": step}, folder.checkpoint("best"))
+        return folder.path
+
+    return make

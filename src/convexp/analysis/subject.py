@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from convexp.errors import ConvexpError
 from convexp.images.alignment import center_crop
 from convexp.images.samples import find_photograph
 from convexp.models import receptive_field
+from convexp.operators.examples import Examples
 from convexp.operators.response import Operator
 from convexp.operators.template import Template
 from convexp.runs.config import checked
@@ -22,7 +24,9 @@ from convexp.runs.folder import RunFolder
 from convexp.runs.parts import describe_data
 from convexp.training.data import ImageData
 from convexp.training.pairs import Pair, make_pair
+from convexp.training.pictures import centre
 
+MOST = 4  # images of a folder
 MOST_PIXELS = 640  # a side; of larger images the centre is inspected: 100 feature maps of it take 160 MB
 
 
@@ -87,8 +91,12 @@ class Subject:
         try:
             if isinstance(data.operator, Template):
                 data.operator.template = folder.read_template()
-            images = data.validation_images() if image is None else {Path(image).stem: find_photograph(image)}
-            pairs = {name: _pair(model, data, name, whole) for name, whole in images.items()}
+            if image is None and isinstance(data.operator, Examples):
+                pairs = {name: _centred(model, name, pair) for name, pair in islice(data.validation().items(), MOST)}
+            else:
+                images = data.validation_images() if image is None else {Path(image).stem: find_photograph(image)}
+                some = islice(images.items(), MOST)
+                pairs = {name: _pair(model, data, name, whole) for name, whole in some}
         except ConvexpError:
             raise
         except Exception as error:  # a stranger's configuration may ask for anything
@@ -110,6 +118,12 @@ def _pair(model: nn.Module, data: ImageData, name: str, whole: Tensor) -> Pair:
     centre = center_crop(prepared, height, width)
     _check(model, name, centre[None])
     return make_pair(name, centre, data.operator)
+
+
+def _centred(model: nn.Module, name: str, pair: Pair) -> Pair:
+    middle = centre(pair, MOST_PIXELS)
+    _check(model, name, middle.input)
+    return middle
 
 
 def _check(model: nn.Module, name: str, image: Tensor) -> None:

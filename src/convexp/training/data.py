@@ -73,7 +73,11 @@ class ImageData(L.LightningDataModule):
 
     def libraries(self) -> tuple[Library, Library]:
         """The pairs to learn from, and those to validate on."""
-        return self.library(self.training_images()), self.library(self.validation_images())
+        return self.library(self.training_images()), self.validation()
+
+    def validation(self) -> Library:
+        """The pairs to validate on alone."""
+        return self.library(self.validation_images())
 
     def library(self, images: Images) -> Library:
         """Images in memory, and what the operator makes of them."""

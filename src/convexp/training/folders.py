@@ -32,6 +32,10 @@ class Part(NamedTuple):
     read: Callable[[str], Any]
 
 
+def _part(files: ImageFiles) -> Part:
+    return Part(list(files), files.shapes(), files.__getitem__)
+
+
 @dataclass(kw_only=True, eq=False)
 class Folder(ImageData):
     """Image files; a subclass says which.
@@ -86,9 +90,18 @@ class Files(Folder):
 
     def libraries(self) -> tuple[Library, Library]:
         """The pairs to learn from, and those to validate on."""
-        parts = [Part(list(files), files.shapes(), files.__getitem__) for files in self._files() if files is not None]
+        parts = [_part(files) for files in self._files() if files is not None]
         train, *val = self._libraries(parts, self.pair)
-        return train, val[0] if val else self.library(super().validation_images())
+        return train, val[0] if val else super().validation()
+
+    def validation(self) -> Library:
+        """The pairs to validate on alone."""
+        val = self._files()[1]
+        return super().validation() if val is None else self._libraries([_part(val)], self.pair)[0]
+
+    def everything(self) -> Library:
+        """The pairs of all files that `train` names."""
+        return self._libraries([_part(ImageFiles(self.train))], self.pair)[0]
 
     def _files(self) -> tuple[ImageFiles, ImageFiles | None]:
         train = ImageFiles(self.train)
@@ -146,21 +159,42 @@ class Pairs(Folder):
             ConvexpError: If a picture has no partner or one of another size, the targets' channels differ, or there is
                 nothing to validate on.
         """
-        self._match()
-        shapes = self._agreeing(self._inputs.shapes(), self._targets.shapes())
-        fraction = 0.2 if self.val_fraction is None else self.val_fraction
-        names = list(self._inputs)
-        if len(names) == 1:
-            make = [partial(self._part, fraction, lower) for lower in (False, True)]
-            train, val = (Library(names, self._read, part) for part in make)
+        everything = self._everything()
+        if len(everything.names) == 1:
+            train, val = self._rows_of(everything, lower=False), self._rows_of(everything, lower=True)
         else:
-            out = held_out(names, fraction)
-            parts = [[name for name in names if (name in out) is held] for held in (False, True)]
-            known = [{name: shapes[name] for name in part if name in shapes} for part in parts]
-            made = [Part(part, own, self._read) for part, own in zip(parts, known, strict=True)]
-            train, val = self._libraries(made, self._made)
+            train, val = self._libraries([self._of(everything, held=held) for held in (False, True)], self._made)
         self._note_shift(train)
         return train, val
+
+    def validation(self) -> Library:
+        """The pairs to validate on alone."""
+        everything = self._everything()
+        if len(everything.names) == 1:
+            return self._rows_of(everything, lower=True)
+        return self._libraries([self._of(everything, held=True)], self._made)[0]
+
+    def everything(self) -> Library:
+        """All pairs, whole ones."""
+        return self._libraries([self._everything()], self._made)[0]
+
+    @property
+    def _fraction(self) -> float:
+        return 0.2 if self.val_fraction is None else self.val_fraction
+
+    def _everything(self) -> Part:
+        self._match()
+        return Part(list(self._inputs), self._agreeing(self._inputs.shapes(), self._targets.shapes()), self._read)
+
+    def _of(self, everything: Part, *, held: bool) -> Part:
+        """Those that are held out, or the others."""
+        out = held_out(everything.names, self._fraction)
+        names = [name for name in everything.names if (name in out) is held]
+        return Part(names, {name: everything.shapes[name] for name in names if name in everything.shapes}, self._read)
+
+    def _rows_of(self, everything: Part, *, lower: bool) -> Library:
+        """The lower rows of a single pair, or the upper ones."""
+        return Library(everything.names, self._read, partial(self._rows, lower))
 
     def _match(self) -> None:
         inputs, targets = ImageFiles(self.inputs), ImageFiles(self.targets)
@@ -210,11 +244,10 @@ class Pairs(Folder):
             image, target = moved(image, target, down=round(shift[0]), right=round(shift[1]))
         return as_pair(image.contiguous(), target.contiguous())
 
-    def _part(self, fraction: float, lower: bool, name: str, pictures: tuple[Tensor, Tensor]) -> Pair:
-        """The lower part of a pair, or the upper one."""
+    def _rows(self, lower: bool, name: str, pictures: tuple[Tensor, Tensor]) -> Pair:
         pair = self._made(name, pictures)
         height, width = pair.input.shape[-2:]
-        cut = height - min(max(round(fraction * height), 1), height - 1)
+        cut = height - min(max(round(self._fraction * height), 1), height - 1)
         top, rows = (cut, height - cut) if lower else (0, cut)
         image, target = crop(pair, top, 0, rows, width)
         if 0 in target.shape:

@@ -1,0 +1,121 @@
+"""`evaluate`: how well a run does on other images; what is heavy is imported after the command is understood."""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convexp.errors import ConvexpError
+
+if TYPE_CHECKING:
+    from convexp.deploy.evaluation import Evaluation
+
+_DESCRIPTION = """Measures a run on images that it has not seen, against its operator or against pictures of what should
+come out. Without --data it is measured on its own validation images."""
+_EPILOG = """examples:
+  convexp evaluate RUN --data photos                       against the run's operator
+  convexp evaluate RUN --data before --targets after       against pictures, matched by name
+  convexp evaluate RUN --data photos --csv photos.csv      a row for each image"""
+_SHOWN = 5
+
+
+def evaluate_run(arguments: Sequence[str]) -> None:
+    """Runs `convexp evaluate`; what a user can mend is one line and exit status 1.
+
+    Args:
+        arguments: What was typed behind `evaluate`.
+    """
+    typed = _parser().parse_args(arguments)
+    if typed.allow:
+        sys.path.append(str(Path.cwd()))  # a user's own operators and models lie where the command is typed
+
+    import torch
+    from tqdm import tqdm
+
+    from convexp.deploy.evaluation import evaluate
+
+    bar = tqdm(unit="image", disable=None if not typed.json else True)
+
+    def advance(done: int, all_: int) -> None:
+        bar.total = all_
+        bar.update(done - bar.n)
+
+    try:
+        with bar:
+            found = evaluate(
+                typed.run,
+                typed.data,
+                typed.targets,
+                checkpoint=typed.checkpoint,
+                allow=typed.allow,
+                device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+                advance=advance,
+            )
+        if typed.csv is not None:
+            _write_table(found, Path(typed.csv))
+    except ConvexpError as error:
+        sys.exit(f"convexp: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if typed.json:
+        print(json.dumps(_finite({"overall": found.overall, "images": found.images, "left_out": found.left_out})))
+    else:
+        _print(found)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "convexp evaluate",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("run", metavar="RUN", help="the folder of a run")
+    add("--data", metavar="IMAGES", help="a file, a folder, a glob, or a photograph as coffee")
+    add("--targets", metavar="IMAGES", help="what they should become, by the same names")
+    add("--checkpoint", choices=("best", "last"), default="best", help="which weights")
+    add("--csv", metavar="FILE", help="write a row for each image")
+    add("--json", action="store_true", help="print everything as JSON")
+    add("--allow", metavar="PACKAGE", action="append", default=[], help="trust a package that the run is made of")
+    return parser
+
+
+def _print(found: "Evaluation") -> None:
+    print(f"\n  {'':28}{'MSE':>12}{'R²':>10}{'PSNR':>9}{'SSIM':>9}")
+    count = len(found.images)
+    rows = [(f"{count} image{'s' * (count != 1)}", found.overall)]
+    shown = dict(list(found.images.items())[:_SHOWN])
+    rows += [(f"  {name}"[:28], parts) for name, parts in shown.items()]
+    for name, parts in rows:
+        print(f"  {name:28}{parts['mse']:12.4e}{parts['r2']:10.4g}{parts['psnr']:9.2f}{parts['ssim']:9.4f}")
+    if count > _SHOWN:
+        print(f"    … and {count - _SHOWN} better ones; --csv FILE has them all")
+    if found.left_out:
+        from convexp.images.image_files import some_of
+
+        print(f"  could not be read, left out: {some_of(found.left_out)}")
+    print()
+
+
+def _write_table(found: "Evaluation", path: Path) -> None:
+    import csv
+
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            rows = [{"image": name, **parts} for name, parts in found.images.items()]
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise ConvexpError(f"{path} cannot be written ({error.strerror}); name another place") from error
+
+
+def _finite(value: object) -> object:
+    """JSON has no infinity, and no NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

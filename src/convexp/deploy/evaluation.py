@@ -1,0 +1,132 @@
+"""How well a finished run does on other images."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from convexp.deploy.application import Application
+from convexp.deploy.rows import rows_of
+from convexp.errors import ConvexpError
+from convexp.images.alignment import common_center
+from convexp.images.samples import TRAINING, VALIDATION
+from convexp.operators.template import Template
+from convexp.runs.config import checked
+from convexp.runs.construction import require_trust
+from convexp.runs.filter import load_run
+from convexp.runs.folder import RunFolder
+from convexp.runs.parts import describe_data
+from convexp.training.data import ImageData
+from convexp.training.folders import Files, Pairs
+from convexp.training.library import Library
+from convexp.training.metrics import COLUMNS, Similarity, image_metrics, of_one_image
+
+ROOM = 1e-3  # gigabytes, so that each image is forgotten when it was measured
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Args:
+        overall: The metrics that `COLUMNS` names: MSE, R² and PSNR over all pixels, SSIM the images' mean.
+        images: The same of each image by name, the worst PSNR first.
+        left_out: Names of pictures that could not be read.
+    """
+
+    overall: dict[str, float]
+    images: dict[str, dict[str, float]]
+    left_out: list[str]
+
+
+def evaluate(
+    run: str | Path,
+    images: str | None = None,
+    targets: str | None = None,
+    *,
+    checkpoint: Literal["best", "last"] = "best",
+    allow: Sequence[str] = (),
+    device: torch.device | None = None,
+    advance: Callable[[int, int], None] = lambda done, all_: None,
+) -> Evaluation:
+    """Compares what a run has learned with its target.
+
+    Args:
+        run: The run's folder.
+        images: A file, a folder, a glob or the name of a photograph; None takes the run's validation images. They keep
+            their size, whatever the run made of its own.
+        targets: What the images should become, likewise; None asks the run's operator.
+        checkpoint: Which weights.
+        allow: Packages besides convexp, torch and kornia that the run's objects may come from.
+        device: Where the model works; None: on the CPU.
+        advance: Is told how many images are done, and of how many.
+
+    Raises:
+        ConvexpError: If the folder is not a run's, an image or its target cannot be read or does not fit, or the run
+            has no operator and there are no targets.
+    """
+    folder = RunFolder(run)
+    config = checked(OmegaConf.create(folder.read_config()))
+    for part in ("model", "target", "data"):
+        require_trust(config[part], allow=allow)
+    model = load_run(run, checkpoint=checkpoint, allow=allow)
+    device = device or torch.device("cpu")
+    # The ignore: torch's stubs leave this form of the call out.
+    model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    library, application = _library(config, folder, images, targets), Application(model)
+    metrics, each = image_metrics().to(device), dict[str, dict[str, float]]()
+    similarity = cast("Similarity", metrics["ssim"])
+    for number, (name, pair) in enumerate(library.items(), 1):
+        output, target = common_center(_output(application, pair.input.to(device), name), pair.target.to(device))
+        output, target = output.float().contiguous(), target.contiguous()
+        metrics.update(output, target)
+        each[name] = dict(zip(COLUMNS, of_one_image(output, target, similarity=similarity.latest), strict=True))
+        advance(number, len(library))
+    if not each:
+        raise ConvexpError(f"{images or folder.config}: there is no picture to measure on")
+    overall = {name: float(value) for name, value in metrics.compute().items()}
+    worst_first = dict(sorted(each.items(), key=lambda item: item[1]["psnr"]))
+    return Evaluation({name: overall[name] for name in COLUMNS}, worst_first, library.damaged)
+
+
+def _library(config: Mapping[str, Any], folder: RunFolder, images: str | None, targets: str | None) -> Library:
+    if images is None:
+        if targets is not None:
+            raise ConvexpError("--targets belong to images: name these, too, as --data before --targets after")
+        return _described(config, folder).validation()
+    own: dict[str, Any] = {"_partial_": True, "gray": config["data"].get("gray", False), "crop_size": None}
+    if images in TRAINING + VALIDATION and not Path(images).exists() and targets is None:
+        node = {"_target_": "convexp.training.Photo", "name": images, **own}
+        data = _described({**config, "data": node}, folder)
+        return data.library(data.training_images())
+    own["cache_gb"] = ROOM
+    if targets is None:
+        if config["target"]["_target_"] == "convexp.operators.Examples":
+            raise ConvexpError("the run has learned from pictures; name their targets, too, as --targets after")
+        data = _described({**config, "data": {"_target_": "convexp.training.Files", "train": images, **own}}, folder)
+    else:
+        node = {"_target_": "convexp.training.Pairs", "inputs": images, "targets": targets, "centred": True, **own}
+        data = _described({**config, "data": node, "target": {"_target_": "convexp.operators.Examples"}}, folder)
+    assert isinstance(data, Files | Pairs)
+    return data.everything()
+
+
+def _described(config: Mapping[str, Any], folder: RunFolder) -> ImageData:
+    data = describe_data(config)
+    if isinstance(data.operator, Template):
+        data.operator.template = folder.read_template()
+    return data
+
+
+def _output(application: Application, image: Tensor, name: str) -> Tensor:
+    height, width = image.shape[-2:]
+    if application.channels[0] not in (None, image.shape[1]):
+        raise ConvexpError(f"{name} has {image.shape[1]} channels, the model reads {application.channels[0]}")
+    try:
+        return torch.cat([*application.parts(rows_of(image), height, width)], dim=2)
+    except ConvexpError as error:
+        raise ConvexpError(f"{name}: {error}") from error
