@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_module
 
 from convexp import cli
 from convexp.images import photograph, shapes, write_image
-from convexp.operators import Template
+from convexp.operators import Template, gaussian_blur
 from convexp.operators.verdict import verdict
 from convexp.runs.config import checked
 from convexp.runs.construction import build
@@ -44,7 +44,14 @@ def clone(tmp_path_factory):
         (clone / path).parent.mkdir(parents=True, exist_ok=True)
         (clone / path).write_text(text, encoding="utf-8")
     (clone / "photos").mkdir()
-    write_image(shapes(101, 67, seed=1), clone / "photos/shapes.png")
+    for number in range(2):
+        image = shapes(101, 67 + number, seed=number)
+        write_image(image, clone / f"photos/shapes{number or ''}.png")
+        for folder, picture in {"before": image, "after": 1 - image}.items():
+            (clone / folder).mkdir(exist_ok=True)
+            write_image(picture, clone / folder / f"{number}.png")
+    write_image(photograph("coffee"), clone / "before.png")
+    write_image(gaussian_blur(photograph("coffee")[None], 9, 1.5, border="reflect")[0], clone / "after.png")
     runner, *words = shlex.split(COMMANDS[0].removeprefix("uv run "))
     subprocess.run([sys.executable, runner, *words, *SMALL], cwd=clone, check=True, timeout=300)
     (made,) = clone.glob("outputs/edges_blur-deep/*")
@@ -187,7 +194,7 @@ MISSING = {"kernel": ["target.kernel=sobel_x"]}
 
 
 def test_every_operator_is_shown():
-    assert set(TAKES) == {path.stem for path in (ROOT / "configs/target").glob("*.yaml")}
+    assert set(TAKES) == {path.stem for path in (ROOT / "configs/target").glob("*.yaml")} - {"examples"}
     assert f"another of [{len(TAKES)} operators](#operators)" in README
 
 

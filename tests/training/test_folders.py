@@ -77,7 +77,6 @@ def test_a_folder_that_does_not_fit_gives_the_same_whole_images(before_after):
     assert len(list(streams.val_dataloader())) == 10
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_workers_change_nothing(before_after):
     batches = []
     for workers in (0, 2):
