@@ -82,6 +82,7 @@ class Batches(IterableDataset[list[Pair]]):
     def __iter__(self) -> Iterator[list[Pair]]:
         worker = get_worker_info()
         step, stride = (self.start, 1) if worker is None else (self.start + worker.id, worker.num_workers)
+        self.library.divide_room(stride)
         while True:
             yield self.batch(step)
             step += stride

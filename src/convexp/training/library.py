@@ -45,6 +45,7 @@ class Library(Mapping[str, Pair]):
         tolerant: bool = False,
     ) -> None:
         self.names = list(names)
+        self._index = {name: index for index, name in enumerate(self.names)}
         self._read, self._make, self._sizes, self._tolerant = read, make, sizes or {}, tolerant
         self.room = room
         self.held = nbytes is None or nbytes <= room
@@ -66,7 +67,7 @@ class Library(Mapping[str, Pair]):
         return Library(list(pairs), pairs.__getitem__, lambda _name, pair: pair)
 
     def __getitem__(self, name: str) -> Pair:
-        pair = self._get(self.names.index(name)) if name in self.names else None
+        pair = self._get(self._index[name])
         if pair is None:
             raise KeyError(name)
         return pair
@@ -103,6 +104,10 @@ class Library(Mapping[str, Pair]):
             if pair is not None:
                 return pair
         raise ConvexpError(_NONE.format(len(self.names)))
+
+    def divide_room(self, count: int) -> None:
+        """Leaves this process its part of the room, one of so many."""
+        self.room /= count
 
     @property
     def damaged(self) -> list[str]:
