@@ -1,7 +1,9 @@
 import errno
+import os
 import struct
 import zlib
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -77,13 +79,6 @@ def test_jpeg_is_read_closely(tmp_path):
 def test_16_bit_gray_keeps_its_precision(tmp_path, name):
     image = read_image(save(tmp_path, Image.fromarray(DEEP), name))
     assert torch.equal(image, torch.from_numpy(DEEP.astype(np.float32))[None] / 65535)
-
-
-def test_16_bit_colour_is_read_to_its_upper_8_bits(tmp_path):
-    colour = RANDOM.integers(0, 2**16, (H, W, 3), np.uint16)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colour)
-    (tmp_path / "a.png").write_bytes(png(W, H, 16, 2, rows))
-    assert torch.equal(read_image(tmp_path / "a.png"), chw((colour >> 8).astype(np.uint8)) / 255)
 
 
 def test_1_bit_is_black_and_white(tmp_path):
@@ -204,6 +199,26 @@ def test_a_missing_file_names_the_nearest(tmp_path):
     assert error_of(read_image, tmp_path / "hollyday.png").endswith("does not exist; did you mean holiday.png?")
     assert error_of(read_image, tmp_path / "x.bmp").endswith("x.bmp does not exist")
     assert error_of(read_image, tmp_path / "no" / "x.png").endswith(f"nor does the folder {tmp_path / 'no'}")
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".png", "a/" * 3000 + "a.png", "a\0b.png"], ids=["long", "deep", "null"])
+def test_a_name_that_no_file_can_have_is_missing(tmp_path, name):
+    for call in (read_image, find_images):
+        assert "does not exist" in error_of(call, tmp_path / name)
+
+
+@pytest.mark.parametrize("call", [read_image, read_picture])
+def test_what_is_no_file_is_not_waited_for(tmp_path, call):
+    os.mkfifo(tmp_path / "a.png")
+    assert error_of(call, tmp_path / "a.png").endswith(
+        "a.png is a folder, a pipe or a device; an image is read from a file"
+    )
+
+
+def test_too_little_memory_is_said(tmp_path, monkeypatch):
+    path = save(tmp_path, Image.fromarray(COLOUR))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", Mock(side_effect=MemoryError))
+    assert "image.png cannot be decoded: there is too little memory for it" in error_of(read_image, path)
 
 
 def test_a_folder_is_no_image(tmp_path):

@@ -125,6 +125,18 @@ def test_classes_that_compute_are_trusted(path):
         "torch.nn.modules.utils.collections.abc.Iterable",
         "torch.nn.Conv2d.__init__.__globals__",
         "torch.nn.Module.__subclasses__",
+        "torch.nn.modules.Conv2d.__mro__",
+        "torch.nn.modules.module.torch.nn.Conv2d",  # through a module that a module imports
+        "torch.nn.modules.module.OrderedDict",
+        "torch.nn.modules.conv.Conv2d.__class__",
+        "convexp.runs.quiet.os.system",
+        "convexp.runs.folder.RunFolder",
+        "convexp.training.task.ImitationTask.load_from_checkpoint",
+        "kornia.filters.dissolving.StableDiffusionDissolving",  # fetches its weights
+        "kornia.filters.StableDiffusionDissolving",
+        "kornia.filters.dissolving.diffusers.StableDiffusionPipeline",  # offers to install it
+        "torch.nn.DataParallel",
+        "torch.nn.parallel.DistributedDataParallel",
         "torch.nn.Module.apply",
         "torch.nn.functional.relu",
         "torch.nn.quantized.Conv2d",  # defined elsewhere
@@ -152,6 +164,21 @@ def test_all_else_is_refused(path, capfd, caplog):
             require_trust(node)
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
+
+
+def test_pairs_hide_nothing():
+    node = {"_target_": "torch.nn.Sequential", "_args_": [("a", {"_target_": "os.mkdir", "path": "trap"})]}
+    with pytest.raises(ConvexpError, match=r"^_target_: os\.mkdir is refused"):
+        require_trust(node)
+    assert untrusted(node) == {"os"}
+
+
+def test_a_name_is_looked_up_without_running_anything(monkeypatch):
+    asked = []
+    monkeypatch.setattr("torch.nn.modules.conv.__getattr__", lambda name: asked.append(name), raising=False)
+    with pytest.raises(ConvexpError, match=r"^_target_: torch\.nn\.modules\.conv\.Trap is refused"):
+        require_trust({"_target_": "torch.nn.modules.conv.Trap"})
+    assert "Trap" not in asked
 
 
 def test_a_target_within_a_target_is_refused():

@@ -1,5 +1,7 @@
 import os
+import resource
 import shutil
+import zipfile
 
 import pytest
 import torch
@@ -120,6 +122,130 @@ def test_a_pickle_executes_nothing(tmp_path, monkeypatch):
         convexp.load_run(folder)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "trap").exists()
+
+
+def test_pairs_execute_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = write_run(tmp_path / "run", stack())
+    trap = "!!omap [a: {_target_: os.mkdir, _args_: [trap]}]"
+    (folder / "config.yaml").write_text(f"choices: {{}}\nmodel: {{_target_: torch.nn.Sequential, _args_: {trap}}}\n")
+    with pytest.raises(ConvexpError, match=r"config\.yaml cannot be read: it has a tag"):
+        convexp.load_run(folder)
+    assert not (tmp_path / "trap").exists()
+
+
+GIANTS = {
+    "kernel": conv(kernel_size=1_000_000),
+    "channels": conv(kernel_size=1) | {"in_channels": 10**9, "out_channels": 10**9},
+    "overflow": conv(kernel_size=10**9) | {"in_channels": 10**9},
+    "too_long": conv(kernel_size=10**30),
+    "device": conv(kernel_size=30_000, device="cpu"),
+    "blocks": {**STACK, "blocks": {"blur": ["1000000@1x1", "1000000@1x1", "out@1x1"]}},
+    "table": {"_target_": "kornia.filters.MedianBlur", "kernel_size": 10**4 + 1},  # no weights, but a table
+}
+
+
+@pytest.mark.parametrize("node", GIANTS.values(), ids=GIANTS)
+def test_a_giant_is_refused_before_there_is_room_for_it(tmp_path, node):
+    folder = write_run(tmp_path / "run", stack(), node=node)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ConvexpError) as caught:
+        convexp.load_run(folder)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+
+
+def test_a_giant_whose_checkpoint_claims_its_size_is_refused(tmp_path):
+    folder = write_run(tmp_path / "run", stack(), node=conv(kernel_size=100_000, bias=False))
+    weight = torch.zeros(1).expand(1, 1, 100_000, 100_000)  # of four bytes
+    torch.save({"state_dict": {"model.weight": weight}}, folder / "checkpoints/best.ckpt")
+    with pytest.raises(ConvexpError, match=r"takes 40000000000 bytes, more than its checkpoint of \d+ bytes"):
+        convexp.load_run(folder)
+
+
+def test_many_parts_are_together_no_larger_than_their_checkpoint(tmp_path):
+    layers = [conv(kernel_size=4000) for _ in range(50)]
+    folder = write_run(tmp_path / "run", stack(), node={"_target_": "torch.nn.Sequential", "_args_": layers})
+    weight = torch.zeros(1)
+    state = {f"model.{place}.weight": weight.expand(1, 1, 4000, 4000) for place in range(50)}
+    state |= {f"model.{place}.bias": weight for place in range(50)}
+    torch.save({"state_dict": state}, folder / "checkpoints/best.ckpt")
+    with pytest.raises(ConvexpError, match=r"takes 3200000200 bytes, more than its checkpoint of \d+ bytes can hold"):
+        convexp.load_run(folder)
+
+
+def test_a_model_that_takes_hours_to_build_is_refused(tmp_path):
+    node = {"_target_": "torch.nn.LSTM", "input_size": 1, "hidden_size": 1, "num_layers": 10**9}
+    with pytest.raises(ConvexpError, match="takes more than 20000 steps to build"):
+        convexp.load_run(write_run(tmp_path / "run", stack(), node=node))
+
+
+@pytest.mark.parametrize("kind", ["deflated", "overlapping"])
+def test_an_archive_that_unpacks_to_more_than_it_is_is_refused(tmp_path, kind):
+    path = write_run(tmp_path / "run", stack()) / "checkpoints/best.ckpt"
+    if kind == "deflated":
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in parts.items():
+                archive.writestr(name, content)
+            archive.writestr("archive/data/9", b"\0" * 10**7)
+    else:
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.filelist += [archive.infolist()[0]] * 100
+            archive.writestr("archive/data/9", b"")
+    with pytest.raises(
+        ConvexpError, match=r"best\.ckpt is damaged, or no checkpoint: its parts unpack to more than it"
+    ):
+        convexp.load_run(tmp_path / "run")
+
+
+def test_a_flipped_bit_of_a_weight_is_noticed(tmp_path):
+    path = write_run(tmp_path / "run", nn.Conv2d(1, 1, 3), node=conv(kernel_size=3)) / "checkpoints/best.ckpt"
+    content = bytearray(path.read_bytes())
+    weights = torch.load(path, weights_only=True)["state_dict"]["model.weight"].numpy().tobytes()
+    content[content.index(weights) + 5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ConvexpError, match=r"best\.ckpt is damaged, or no checkpoint: its part .*data/\d is not what"):
+        convexp.load_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_checkpoint_that_would_be_read_without_an_end(tmp_path, kind):
+    path = write_run(tmp_path / "run", stack()) / "checkpoints/best.ckpt"
+    path.unlink()
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    with pytest.raises(
+        ConvexpError, match=r"best\.ckpt is damaged, or no checkpoint: it is a folder, a pipe or a device"
+    ):
+        convexp.load_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.zeros(1, 1, 3, 3, device="meta"),
+        torch.zeros(1, 1, 3, 3).to_sparse(),
+        torch.zeros(1, 1, 3, 3, dtype=torch.complex64),
+    ],
+    ids=["meta", "sparse", "complex"],
+)
+def test_weights_of_a_strange_kind_are_refused(tmp_path, weight):
+    folder = write_run(tmp_path / "run", stack(), node=conv(kernel_size=3, bias=False))
+    torch.save({"state_dict": {"model.weight": weight}}, folder / "checkpoints/best.ckpt")
+    with pytest.raises(
+        ConvexpError, match=r"best\.ckpt has the weights of another model: model\.weight is no plain tensor$"
+    ):
+        convexp.load_run(folder)
+
+
+def test_weights_that_are_not_finite_are_loaded(tmp_path, image):
+    """A run that diverged is what it is: its output says so."""
+    model = nn.Conv2d(1, 1, 3, bias=False)
+    nn.init.constant_(model.weight, torch.nan)
+    loaded = convexp.load_run(write_run(tmp_path / "run", model, node=conv(kernel_size=3, bias=False)))
+    assert loaded(image).isnan().all()
 
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path):

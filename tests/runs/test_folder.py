@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -104,13 +105,17 @@ def test_a_folder_without_a_run(tmp_path):
     ("text", "reason"),
     [
         ("model: [1,\nb: }", "expected .*line 2"),
-        ("model: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
-        ("model: !!python/name:os.system ''", "could not determine a constructor"),
+        ("model: !!python/object/apply:os.system ['true']", "it has a tag"),
+        ("model: !!python/name:os.system ''", "it has a tag"),
+        ("model: {_target_: torch.nn.ELU, x: !!omap [a: 1]}", "it has a tag"),  # a list of tuples
+        ("model: !ours {_target_: torch.nn.ELU}", "it has a tag"),
+        ("model: [" + "1," * 200_001 + "1]", "more than 200000 entries"),
+        ("# " + "-" * 2**24, "larger than 16777216 bytes"),
         ("a: &a [1]\nmodel: {_target_: torch.nn.ELU, x: [*a, *a]}", "it has an alias"),
         ("model: &a {_target_: torch.nn.ELU, inner: *a}", "it has an alias"),
         ("model: " + "[" * 60 + "]" * 60, "nested more than 50 times"),
     ],
-    ids=["malformed", "call", "name", "bomb", "cycle", "depth"],
+    ids=["malformed", "call", "name", "pairs", "own", "entries", "bytes", "bomb", "cycle", "depth"],
 )
 def test_a_configuration_that_cannot_be_read(tmp_path, text, reason):
     with pytest.raises(ConvexpError, match=f"(?i)config.yaml cannot be read: .*{reason}") as caught:
@@ -130,3 +135,15 @@ def test_a_configuration_that_is_no_text(tmp_path):
 def test_a_configuration_of_something_else(tmp_path, text):
     with pytest.raises(ConvexpError, match=r"config\.yaml is not the configuration of a run"):
         folder_with(tmp_path, text).read_config()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_a_configuration_that_would_be_read_without_an_end(tmp_path, kind):
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "config.yaml")
+    elif kind == "device":
+        (tmp_path / "config.yaml").symlink_to("/dev/zero")
+    else:
+        (tmp_path / "config.yaml").mkdir()
+    with pytest.raises(ConvexpError, match=r"config\.yaml cannot be read: it is a folder, a pipe or a device$"):
+        RunFolder(tmp_path).read_config()

@@ -1,5 +1,6 @@
 import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -296,3 +297,16 @@ def test_metrics_as_a_run_writes_them(tmp_path):
     folder_with(tmp_path, {**METRICS, "best": {**METRICS["best"], "val/mse": float("nan")}})
     assert read_record(tmp_path).status == "finished"
     assert json.loads((tmp_path / "metrics.json").read_text())["best"]["val/mse"] is None
+
+
+@pytest.mark.parametrize("name", ["run.lock", "metrics.json", "pruned.json", "failure.json"])
+def test_a_pipe_in_a_run_is_not_waited_for(tmp_path, name):
+    path = folder_with(tmp_path / "run")
+    os.mkfifo(path / name)
+    record = read_record(path)
+    assert (record.status, record.reason) == {
+        "run.lock": ("interrupted", None),
+        "metrics.json": ("unreadable", "metrics.json cannot be read: it is a folder, a pipe or a device"),
+        "pruned.json": ("pruned", "pruned.json cannot be read"),
+        "failure.json": ("failed", "failure.json cannot be read"),
+    }[name]

@@ -4,48 +4,38 @@ import difflib
 import glob
 import io
 import os
-import threading
 import uuid
-import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from convexp.errors import ConvexpError
+from convexp.images.decoding import decode, scaled
 from convexp.images.encoding import encode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".npy")
-MAX_PIXELS = 500_000_000
 
-# Named, so that a stranger's file cannot reach Pillow's rarer decoders (EPS would start Ghostscript).
-_READ_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 _WRITE_FORMATS: dict[str, Literal["PNG", "JPEG"]] = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-_READABLE = "PNG, JPEG, TIFF, WebP, BMP or .npy"
-
-_pillow_limit = threading.Lock()
 
 
 def read_image(path: str | Path) -> Tensor:
     """Read an image file as a (C, H, W) float32 tensor in [0, 1], with C = 1 (gray) or 3 (colour).
 
-    Integers are divided by the largest value of their type. Palette and CMYK images become RGB, transparent ones are
-    composited over white, the EXIF orientation is applied, and of several pages the first is read. Gray images of 16
-    bits keep them all; Pillow decodes colour images of 16 bits to the upper 8. A `.npy` array is (H, W) or (H, W, C) of
-    uint8, uint16 or floats in [0, 1]; pickled objects are never loaded.
+    Integers are divided by the largest value of their type, 255 or 65535: 16 bits are kept, of colours too (of CMYK
+    the upper 8). Palette and CMYK images become RGB, transparent ones are composited over white and rounded to their
+    own depth, the EXIF orientation is applied, and of several pages the first is read. Floats of a TIFF lie in [0, 1].
+    A `.npy` array is (H, W) or (H, W, C) of uint8, uint16 or floats in [0, 1]; pickled objects are never loaded.
 
     Args:
         path: a PNG, JPEG, TIFF, WebP, BMP or `.npy` file.
 
     Raises:
-        ConvexpError: the file is missing, no image, damaged, empty or above 500 megapixels, or its values are not
-            finite or not in [0, 1].
+        ConvexpError: the file is missing, no image, damaged, empty or above 500 megapixels, its values are not finite
+            or not in [0, 1], or there is a pipe or a device in its place.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -55,12 +45,13 @@ def read_image(path: str | Path) -> Tensor:
         torch.Size([3, 4, 5])
     """
     path = _expand(path)
-    if path.is_dir():
+    # Path's own raise where a name is too long, or a folder above is closed.
+    if os.path.isdir(path):  # noqa: PTH112
         raise ConvexpError(f"{path} is a folder, not an image: name one of the files in it")
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110
         raise ConvexpError(_missing(path))
-    array = _load_npy(path) if path.suffix.lower() == ".npy" else _decode(path)
-    return _to_tensor(array, path)
+    image_HWC = torch.from_numpy(np.atleast_3d(scaled(decode(path).pixels)))
+    return image_HWC.permute(2, 0, 1).contiguous()
 
 
 def read_picture(path: str | Path) -> Tensor:
@@ -72,10 +63,10 @@ def read_picture(path: str | Path) -> Tensor:
     Raises:
         ConvexpError: the file is missing, no image, damaged, or not of 8 bits.
     """
-    array = _decode(path := _expand(path))
-    if array.dtype != np.uint8:
-        raise ConvexpError(f"{path} holds {array.dtype}, not 8 bits")
-    return torch.tensor(np.atleast_3d(array)).permute(2, 0, 1).expand(3, -1, -1)
+    pixels = decode(path := _expand(path)).pixels
+    if pixels.dtype != np.uint8:
+        raise ConvexpError(f"{path} holds {pixels.dtype}, not 8 bits")
+    return torch.tensor(np.atleast_3d(pixels)).permute(2, 0, 1).expand(3, -1, -1)
 
 
 def find_images(source: str | Path) -> list[Path]:
@@ -99,9 +90,9 @@ def find_images(source: str | Path) -> list[Path]:
         ['black.png']
     """
     path = _expand(source)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  # as above
         found, kind = path.iterdir(), "folder"
-    elif path.exists():
+    elif os.path.exists(path):  # noqa: PTH110
         return [path]
     elif glob.has_magic(str(path)):
         # Path.glob refuses absolute patterns, glob.glob takes both.
@@ -174,89 +165,17 @@ def _expand(path: str | Path) -> Path:
 
 
 def _missing(path: Path) -> str:
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):  # noqa: PTH112  # as above
         return f"{path} does not exist, nor does the folder {path.parent}"
-    nearest = difflib.get_close_matches(path.name, [there.name for there in path.parent.iterdir()], n=1)
+    nearest: list[str] = []
+    with suppress(OSError):
+        nearest = difflib.get_close_matches(path.name, [there.name for there in path.parent.iterdir()], n=1)
     return f"{path} does not exist" + (f"; did you mean {nearest[0]}?" if nearest else "")
 
 
 def _reason(error: Exception) -> str:
     strerror = error.strerror if isinstance(error, OSError) else None
     return " ".join((strerror or str(error) or type(error).__name__).split())
-
-
-@contextmanager
-def _limited_pixels() -> Generator[None, None, None]:
-    """Raise Pillow's limit, which is a module global and half a warning, to an error above `MAX_PIXELS`."""
-    with _pillow_limit, warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
-
-
-def _decode(path: Path) -> NDArray[Any]:
-    try:
-        with _limited_pixels(), Image.open(path, formats=_READ_FORMATS) as image:
-            ImageOps.exif_transpose(image, in_place=True)
-            return _pixels(image)
-    except UnidentifiedImageError as error:
-        raise ConvexpError(f"{path} is no image, or damaged at its start; readable are {_READABLE}") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        size = _reason(error).split(" exceeds")[0].lower()  # "Image size (600000000 pixels) exceeds limit of …"
-        raise ConvexpError(
-            f"{path} was not decoded: its {size} is above the limit of {MAX_PIXELS} pixels; cut it into smaller images"
-        ) from error
-    # Damaged bytes make Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
-    except Exception as error:
-        raise ConvexpError(f"{path} cannot be decoded: {_reason(error)}; make a fresh copy of the file") from error
-
-
-def _pixels(image: Image.Image) -> NDArray[Any]:
-    """(H, W) or (H, W, 3), of a type that `_to_tensor` knows."""
-    if image.mode.startswith(("I", "F")):  # gray of 16 or 32 bits
-        return np.asarray(image)
-    if image.has_transparency_data:
-        gray = image.mode in ("1", "L", "LA", "La")
-        pixels = np.asarray(image.convert("LA" if gray else "RGBA"), np.float32) / np.float32(255)
-        colour, opacity = pixels[..., :-1], pixels[..., -1:]
-        return opacity * colour + (1 - opacity)
-    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-
-
-def _load_npy(path: Path) -> NDArray[Any]:
-    try:
-        # A memory map can hold no pickled objects, and refuses a header that promises more than the file holds.
-        return np.lib.format.open_memmap(path, mode="r")
-    # Damaged headers make NumPy's parser raise OSError, ValueError, SyntaxError, tokenize.TokenError and more.
-    except Exception as error:
-        raise ConvexpError(
-            f"{path} cannot be read as a .npy array: {_reason(error)}; write it with numpy.save"
-        ) from error
-
-
-def _to_tensor(array: NDArray[Any], path: Path) -> Tensor:
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
-        raise ConvexpError(f"{path} has shape {array.shape}; allowed are (H, W), (H, W, 1) and (H, W, 3)")
-    if array.size == 0:
-        raise ConvexpError(f"{path} is empty: its shape is {array.shape}")
-    if array.shape[0] * array.shape[1] > MAX_PIXELS:
-        raise ConvexpError(f"{path} has shape {array.shape}, more than {MAX_PIXELS} pixels; cut it into smaller images")
-    if array.dtype.kind == "f":
-        low, high = float(array.min()), float(array.max())
-        if not np.isfinite([low, high]).all():
-            raise ConvexpError(f"{path} holds NaN or infinite values; replace them before it is used")
-        if low < 0 or high > 1:
-            raise ConvexpError(f"{path} holds values from {low:g} to {high:g}; floats must lie in [0, 1]")
-        scaled = array.astype(np.float32)
-    elif array.dtype.kind == "u" and array.dtype.itemsize <= 2:
-        scaled = array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
-    else:
-        raise ConvexpError(f"{path} holds {array.dtype}; allowed are uint8, uint16 and floats in [0, 1]")
-    image_HWC = torch.from_numpy(np.atleast_3d(scaled))
-    return image_HWC.permute(2, 0, 1).contiguous()
 
 
 def _to_bytes(image: Tensor, path: Path) -> Tensor:

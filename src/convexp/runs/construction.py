@@ -4,6 +4,7 @@ import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any, cast
 
 from hydra.errors import InstantiationException
@@ -26,6 +27,10 @@ TRUSTED = (
     "kornia.filters",
     "kornia.morphology",
 )
+#: What these hold fetches weights, offers to install packages, or talks to other processes.
+REFUSED = ("kornia.filters.dexined", "kornia.filters.dissolving", "torch.nn.parallel")
+
+LONGEST = 400  # letters of a message that is not convexp's: torch adds a traceback of its own to some
 
 logging.getLogger("hydra.utils").disabled = True  # get_object writes a line of its own before it raises
 
@@ -56,7 +61,7 @@ def complete(built: Any, key: str, **arguments: object) -> Any:
         return built
     try:
         return built(**arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # its class may be anybody's; Hydra answers for what it builds itself in the same way
         raise _mendable(error, f"{key}={_path(built.func)}") from error
 
 
@@ -66,7 +71,8 @@ def _mendable(error: BaseException, what: str) -> ConvexpError:
         root = root.__cause__
     if isinstance(root, ConvexpError):
         return root
-    return ConvexpError(f"{what}: {' '.join(str(root).split()) or type(root).__name__}")
+    reason = " ".join(str(root).split()) or type(root).__name__
+    return ConvexpError(f"{what}: {reason if len(reason) <= LONGEST else reason[:LONGEST] + '…'}")
 
 
 def _path(built: object) -> str:
@@ -77,8 +83,8 @@ def _path(built: object) -> str:
 
 def untrusted(node: object) -> set[str]:
     """The packages that `allow` has to name before `require_trust` takes a configuration."""
-    if isinstance(node, list):
-        return {package for entry in cast("list[object]", node) for package in untrusted(entry)}
+    if isinstance(node, list | tuple):
+        return {package for entry in cast("Sequence[object]", node) for package in untrusted(entry)}
     if not isinstance(node, dict):
         return set()
     mapping = cast("dict[str, object]", node)
@@ -104,8 +110,8 @@ def require_trust(node: object, *, allow: Sequence[str] = ()) -> None:
     """
     if isinstance(node, str) and "${" in node:
         raise ConvexpError(f"{node} is an interpolation, which no run writes: the configuration is refused")
-    if isinstance(node, list):
-        for entry in cast("list[object]", node):
+    if isinstance(node, list | tuple):  # of both makes Hydra objects
+        for entry in cast("Sequence[object]", node):
             require_trust(entry, allow=allow)
     if isinstance(node, dict):
         mapping = cast("dict[object, object]", node)
@@ -122,16 +128,23 @@ def _trusted(path: str, allow: Sequence[str]) -> bool:
     if not _within(path, (*TRUSTED, *allow)):  # nothing else is even imported
         return False
     try:
-        found = get_object(path)
+        found = get_object(path) if _within(path, allow) else _defined(path)
     except Exception:  # an import may raise anything; what is not found is not trusted
         return False
     if _within(_path(found), allow):
         return inspect.isclass(found) or inspect.isroutine(found)
     return (
         _within(_path(found), TRUSTED)
+        and not _within(_path(found), REFUSED)
         and inspect.isclass(found)
         and issubclass(found, nn.Module | Optimizer | LRScheduler | LightningDataModule)
     )
+
+
+def _defined(path: str) -> object:
+    """What stands under a name in a module, looked up without running anything: an attribute may be computed."""
+    module, _, name = path.rpartition(".")
+    return vars(import_module(module))[name]
 
 
 def _within(path: str, packages: Sequence[str]) -> bool:

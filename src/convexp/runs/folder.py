@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 20  # at a lock
 DEEPEST = 50  # mappings and lists in each other
+MOST_ENTRIES = 200_000  # of a configuration: a kernel of 400×400
+MOST_BYTES = 2**24  # of a text in a run's folder
 
 # The one in C takes an eighth of the time, where PyYAML was built with it.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -188,11 +190,11 @@ class RunFolder:
             ConvexpError: If there is none, or it is not what a run writes.
         """
         try:
-            config = _plain_yaml(self.config.read_text(encoding="utf-8"))
+            config = _plain_yaml(read_text(self.config))
         except FileNotFoundError as error:
             raise ConvexpError(f"{self.path} is not the folder of a run: it has no config.yaml") from error
         except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-            raise ConvexpError(f"{self.config} cannot be read: {' '.join(str(error).split())}") from error
+            raise ConvexpError(f"{self.config} cannot be read: {' '.join(str(error).split())[:300]}") from error
         parts = config if isinstance(config, dict) else {}
         if (
             not all(isinstance(parts.get(part), dict) for part in ("model", "choices"))
@@ -204,6 +206,22 @@ class RunFolder:
     def checkpoint(self, name: Literal["best", "last"]) -> Path:
         """The path of a checkpoint, which need not exist."""
         return self.checkpoints / f"{name}.ckpt"
+
+
+def read_text(path: Path) -> str:
+    """A text in the folder of a run, which a stranger may have made: anything else than a small file is refused.
+
+    Raises:
+        OSError: If it is none, a pipe or a device, which would be read without an end, or large.
+        UnicodeDecodeError: If it is no text.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("it is a folder, a pipe or a device")
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise OSError(f"it is larger than {MOST_BYTES} bytes, as no run's is")
+    return content.decode("utf-8")
 
 
 def _lock(file: IO[str], refusal: str) -> None:
@@ -225,10 +243,17 @@ def slug(text: str) -> str:
 
 
 def _plain_yaml(text: str) -> object:
-    """What a run writes: plain values, neither nested deeply nor with aliases, by which a few lines fill any memory."""
+    """What a run writes: plain values, neither nested deeply nor with aliases, by which a few lines fill any memory.
+
+    Nor with tags, by which a value is of a type that nobody expects: a list of pairs (`!!omap`), a set, bytes.
+    """
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
+        if count > MOST_ENTRIES:
+            raise yaml.YAMLError(f"it has more than {MOST_ENTRIES} entries, as no run's has")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if getattr(event, "tag", None) is not None:
+            raise yaml.YAMLError(f"it has a tag ({event.tag}), which no run writes")
         if isinstance(event, yaml.AliasEvent):
             raise yaml.YAMLError("it has an alias (*name), which no run writes")
         if depth > DEEPEST:

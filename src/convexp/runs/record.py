@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from convexp.errors import ConvexpError
-from convexp.runs.folder import RunFolder
+from convexp.runs.folder import RunFolder, read_text
 
 Status = Literal["finished", "pruned", "running", "interrupted", "failed", "unreadable"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -166,6 +166,8 @@ def one_line(text: str) -> str:
 
 def _held(lock: Path) -> bool:
     """Whether a process holds a lock; to ask, it is shared for an instant."""
+    if not os.path.isfile(lock):  # noqa: PTH113  # opening a pipe would wait for its other end
+        return False
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -178,7 +180,7 @@ def _held(lock: Path) -> bool:
 
 def _read_metrics(path: Path) -> dict[str, Any]:
     try:
-        metrics = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        metrics = json.loads(read_text(path), parse_constant=lambda _: None)
     except (OSError, ValueError, RecursionError) as error:
         raise ConvexpError(f"{path} cannot be read: {error}") from error
     for part in ("best", "final"):
@@ -193,7 +195,7 @@ def _read_metrics(path: Path) -> dict[str, Any]:
 
 def _read_reason(path: Path) -> str:
     try:
-        reason = json.loads(path.read_bytes())["reason"]
+        reason = json.loads(read_text(path))["reason"]
     except (OSError, ValueError, RecursionError, LookupError, TypeError):
         reason = None
     return one_line(reason) if isinstance(reason, str) else f"{path.name} cannot be read"
