@@ -11,6 +11,7 @@ from torch import nn
 import convexp
 from convexp.errors import ConvexpError
 from convexp.models import Standardised
+from convexp.runs.filter import steps_behind
 
 STACK = {
     "_target_": "convexp.models.Stack",
@@ -309,3 +310,12 @@ def test_a_deep_configuration_is_one_line(tmp_path, depth):
     with pytest.raises(ConvexpError, match=r"recursion|nested more than|there is no .*best\.ckpt") as caught:
         convexp.load_run(tmp_path / "run")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("steps", [None, -1, 2.5, "many", 10**30])
+def test_a_checkpoint_says_how_many_steps_it_is_behind(tmp_path, steps):
+    path = write_run(tmp_path / "run", stack()) / "checkpoints/last.ckpt"
+    assert steps_behind(path) == 3
+    torch.save({"state_dict": {}, "global_step": steps}, path)
+    with pytest.raises(ConvexpError, match=r"last.ckpt does not say how many steps it is behind"):
+        steps_behind(path)

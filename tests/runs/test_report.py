@@ -88,3 +88,12 @@ def test_only_what_was_not_tried_is_advised():
     poor = {"standardise": False, "initialisation": None, "choices": {"scheduler": "constant", "model": "single"}}
     for advice in ("standardise=true", "initialisation=lsuv", "scheduler=one_cycle", "model=deep"):
         assert advice in report.warning(metrics(0.0), poor)
+
+
+def test_pictures_that_were_left_out_are_counted():
+    assert report.left_out([]) == {}
+    missing = report.left_out([f"photo_{number}" for number in range(1000)])
+    assert missing["left_out"]["count"] == 1000
+    assert len(missing["left_out"]["names"]) == 100
+    table = report.table({**METRICS, **missing}, RunFolder("outputs/edges-deep/now"), "outputs")
+    assert "  1000 pictures could not be read, left out: photo_0, photo_1, photo_2, photo_3, photo_4 and 995 more" in table

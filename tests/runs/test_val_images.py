@@ -7,7 +7,7 @@ from torch import nn
 
 from convexp.images import read_image
 from convexp.runs.folder import RunFolder
-from convexp.runs.val_images import write_val_images, write_worst
+from convexp.runs.val_images import write_val_images
 from convexp.training.library import Library
 from convexp.training.metrics import COLUMNS, of_one_image, ssim
 from convexp.training.pairs import Pair
@@ -36,24 +36,26 @@ def test_numbers_of_one_image():
     assert of_one_image(target, target, similarity=1)[2] == math.inf
 
 
+def table_of(folder):
+    with folder.val_images.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_the_table_has_the_worst_image_first(folder):
     pairs = pairs_of(3)
-    order = write_val_images(folder, pairs, measured(nn.Identity(), pairs))
-    with folder.val_images.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["image"] for row in rows] == order == sorted(pairs, key=lambda name: -float(rows_mse(rows, name)))
+    write_val_images(folder, nn.Identity(), pairs, measured(nn.Identity(), pairs))
+    rows = table_of(folder)
+    mse = {name: float((pair.input - pair.target).square().mean()) for name, pair in pairs.items()}
+    assert [row["image"] for row in rows] == sorted(pairs, key=mse.__getitem__, reverse=True)
     assert list(rows[0]) == ["image", *COLUMNS]
-    assert float(rows[0]["psnr"]) == pytest.approx(-10 * math.log10(float(rows[0]["mse"])), rel=1e-4)
-
-
-def rows_mse(rows, name):
-    return next(row["mse"] for row in rows if row["image"] == name)
+    for row in rows:
+        assert float(row["mse"]) == pytest.approx(mse[row["image"]], rel=1e-4)
+        assert float(row["psnr"]) == pytest.approx(-10 * math.log10(mse[row["image"]]), rel=1e-4)
 
 
 def test_the_three_worst_are_shown_where_there_are_more(folder):
     pairs = pairs_of(5)
-    order = write_val_images(folder, pairs, measured(nn.Identity(), pairs))
-    shown = write_worst(folder, nn.Identity(), pairs, order)
+    shown = write_val_images(folder, nn.Identity(), pairs, measured(nn.Identity(), pairs))
     assert list(shown) == ["worst/1", "worst/2", "worst/3"]
     width = max(picture.shape[2] for picture in shown.values())
     assert read_image(folder.path / "worst.png").shape[2] == width
@@ -62,5 +64,5 @@ def test_the_three_worst_are_shown_where_there_are_more(folder):
 
 def test_a_few_are_shown_anyway(folder):
     pairs = pairs_of(3)
-    assert write_worst(folder, nn.Identity(), pairs, list(pairs)) == {}
+    assert write_val_images(folder, nn.Identity(), pairs, measured(nn.Identity(), pairs)) == {}
     assert not (folder.path / "worst.png").exists()

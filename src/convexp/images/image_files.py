@@ -88,12 +88,12 @@ def held_out(names: Sequence[str], fraction: float) -> set[str]:
     return set(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
 
 
-def some_of(names: Iterable[str]) -> str:
-    """The first five names, and how many more there are.
+def some_of(names: Iterable[str], count: int | None = None) -> str:
+    """The first five names, and how many more there are of so many.
 
     >>> some_of("abcdefg")
     'a, b, c, d, e and 2 more'
     """
     names = list(names)
-    rest = len(names) - NAMED
+    rest = (len(names) if count is None else count) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -16,13 +16,13 @@ from convexp.operators.template import Template
 from convexp.operators.verdict import verdict
 from convexp.runs import advice, report
 from convexp.runs.events import Events
-from convexp.runs.filter import read_checkpoint
+from convexp.runs.filter import steps_behind
 from convexp.runs.folder import RunFolder
 from convexp.runs.objective import Objective
 from convexp.runs.parts import make_data, make_task, make_trainer, with_channels
 from convexp.runs.processes import in_processes
 from convexp.runs.quiet import quiet
-from convexp.runs.val_images import write_val_images, write_worst
+from convexp.runs.val_images import write_val_images
 from convexp.training.checkpoints import Checkpoints
 from convexp.training.curves import Curves
 from convexp.training.data import ImageData
@@ -41,7 +41,6 @@ _FOLDER_VARIABLE = "CONVEXP_RUN_FOLDER"
 
 _FEW = 256  # weights, with which 500 steps take a fiftieth of a second
 _MOMENTS = 10  # that a run alone shows
-_NAMED = 100  # pictures that could not be read
 
 # A process that a signal ends has an exit status of so much more than the signal's number.
 _SIGNALLED = 128
@@ -214,7 +213,7 @@ class _Experiment:
         last = self.folder.checkpoint("last")
         resuming = last if last.exists() else None
         # Numbers behind the checkpoint were written by the interrupted run, and are written again.
-        start = read_checkpoint(last)["global_step"] + 1 if resuming else 0
+        start = steps_behind(last) + 1 if resuming else 0
         trainer.logger = events = Events(self.folder.path, config=self.config, start=start)
         events.open()
         metrics: dict[str, Any] = {}
@@ -279,11 +278,10 @@ class _Experiment:
             mse = whole_image_metrics(model, pairs)["mse"]
             best = {"step": checkpoints.best_step, "train/mse": mse, **checkpoints.best_val}
             images = checkpoints.best_images
+        more |= report.left_out([*self.data.train_pairs.damaged, *self.data.val_pairs.damaged])
         facts = report.facts(
             model, self.config, steps=trainer.global_step, seconds=self.curves.seconds, device=str(device)
         )
-        if left_out := [*self.data.train_pairs.damaged, *self.data.val_pairs.damaged]:
-            more["left_out"] = {"count": len(left_out), "names": left_out[:_NAMED]}
         metrics = {"final": final, "best": best, **more, **facts}
         least = None if quadratic is None or quadratic.optimum.perfect else quadratic.optimum.loss
         report.save_pictures(
@@ -296,8 +294,7 @@ class _Experiment:
             template=self.data.template_size,
         )
         assert isinstance(trainer.logger, Events)
-        worst_first = write_val_images(self.folder, self.data.val_pairs, images)
-        for tag, picture in write_worst(self.folder, model, self.data.val_pairs, worst_first).items():
+        for tag, picture in write_val_images(self.folder, model, self.data.val_pairs, images).items():
             write_picture(trainer.logger.experiment, tag, picture, int(best["step"]))
         trainer.logger.close()
         self.folder.write_metrics(metrics)

@@ -163,6 +163,18 @@ def _require_plain(path: Path) -> None:
             raise ConvexpError(f"its part {damaged} is not what was written")
 
 
+def steps_behind(path: Path) -> int:
+    """How many optimizer steps are behind a checkpoint's weights.
+
+    Raises:
+        ConvexpError: As `read_checkpoint`, or if it does not say so.
+    """
+    steps = read_checkpoint(path).get("global_step")
+    if not isinstance(steps, int) or not 0 <= steps < 2**62:
+        raise ConvexpError(f"{path} does not say how many steps it is behind: it is no checkpoint of a run")
+    return steps
+
+
 def _brief(error: object) -> str:
     text = " ".join(str(error).split())
     return text if len(text) <= 200 else f"{text[:200]}…"

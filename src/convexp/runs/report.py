@@ -33,6 +33,8 @@ _VERSIONS = ("convexp", "torch", "lightning", "hydra-core", "numpy", "scikit-ima
 POOR = 0.1
 
 
+_NAMED = 100  # pictures that could not be read
+
 #: Side of the part of an image that is shown: all of a photograph of 12 megapixels would take a minute.
 SHOWN = 1024
 
@@ -137,6 +139,11 @@ def facts(model: nn.Module, config: Mapping[str, Any], *, steps: int, seconds: f
     }
 
 
+def left_out(names: Sequence[str]) -> dict[str, Any]:
+    """What `metrics.json` says of pictures that could not be read: nothing if there are none."""
+    return {"left_out": {"count": len(names), "names": list(names[:_NAMED])}} if names else {}
+
+
 @cache  # reading what is installed takes a millisecond for each package
 def _versions() -> Mapping[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}}
@@ -148,9 +155,12 @@ def table(metrics: Mapping[str, Any], folder: RunFolder, outputs: str) -> str:
     lines = ["", f"{'':16}{'best':>12}{'last':>12}"]
     rows = {"step": "d", "train/mse": ".4e", "val/mse": ".4e", "val/r2": ".4g", "val/psnr": ".2f", "val/ssim": ".4f"}
     lines += [f"  {key:14}{best[key]:12{form}}{final[key]:12{form}}" for key, form in rows.items()]
-    if left_out := metrics.get("left_out"):
-        several = "pictures" if left_out["count"] > 1 else "picture"
-        lines += ["", f"  {left_out['count']} {several} could not be read, left out: {some_of(left_out['names'])}"]
+    if missing := metrics.get("left_out"):
+        several = "pictures" if missing["count"] > 1 else "picture"
+        lines += [
+            "",
+            f"  {missing['count']} {several} could not be read, left out: {some_of(missing['names'], missing['count'])}",
+        ]
     lines += [
         "",
         f"  {metrics['steps']} steps in {metrics['seconds']:.1f} s on {metrics['device']}, "

@@ -20,40 +20,31 @@ SIDE = 384  # of the part of them that is shown, in pixels
 _PSNR, _TITLE, _GAP = COLUMNS.index("psnr"), 20, 12
 
 
-def write_val_images(folder: RunFolder, pairs: Library, images: Sequence[Sequence[float]]) -> list[str]:
-    """Writes `val_images.csv`, the worst image first.
+def write_val_images(
+    folder: RunFolder, model: nn.Module, pairs: Library, images: Sequence[Sequence[float]]
+) -> dict[str, Tensor]:
+    """Writes `val_images.csv`, the worst image first, and `worst.png` where there are more images than that shows.
 
     Args:
         folder: The run's.
+        model: With the weights that were measured.
         pairs: The validation images.
         images: Of each the metrics that `COLUMNS` names.
 
     Returns:
-        The names, the worst first.
+        The centres of the worst images by TensorBoard tag, where they are shown.
 
     Raises:
-        ConvexpError: If it cannot be written.
+        ConvexpError: If a file cannot be written.
     """
     # A run from before there was this table, which goes on, has no rows.
     order = sorted(zip(pairs, images, strict=False), key=lambda row: row[1][_PSNR])
     folder.write_val_images(("image", *COLUMNS), [(name, *(f"{part:.6g}" for part in parts)) for name, parts in order])
-    return [name for name, _ in order]
-
-
-def write_worst(folder: RunFolder, model: nn.Module, pairs: Library, worst_first: Sequence[str]) -> dict[str, Tensor]:
-    """Writes `worst.png`, the centres of the worst images, where there are more of them than every run shows anyway.
-
-    Returns:
-        The same pictures by TensorBoard tag.
-
-    Raises:
-        ConvexpError: If it cannot be written.
-    """
-    if len(worst_first) <= WORST:
+    if len(order) <= WORST:
         return {}
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     shown: dict[str, Tensor] = {}
-    for number, name in enumerate(worst_first[:WORST], 1):
+    for number, (name, _) in enumerate(order[:WORST], 1):
         pair = centre(pairs[name], SIDE)
         output, target = common_center(feature_maps(model, pair.input.to(device))[0].cpu(), pair.target)
         picture = Comparison(pair.input[0], target[0]).picture(output[0])
