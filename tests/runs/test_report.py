@@ -96,4 +96,4 @@ def test_pictures_that_were_left_out_are_counted():
     assert missing["left_out"]["count"] == 1000
     assert len(missing["left_out"]["names"]) == 100
     table = report.table({**METRICS, **missing}, RunFolder("outputs/edges-deep/now"), "outputs")
-    assert "  1000 pictures could not be read, left out: photo_0, photo_1, photo_2, photo_3, photo_4 and 995 more" in table
+    assert "  could not be read, left out (1000): photo_0, photo_1, photo_2, photo_3, photo_4 and 995 more" in table

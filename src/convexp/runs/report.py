@@ -156,11 +156,8 @@ def table(metrics: Mapping[str, Any], folder: RunFolder, outputs: str) -> str:
     rows = {"step": "d", "train/mse": ".4e", "val/mse": ".4e", "val/r2": ".4g", "val/psnr": ".2f", "val/ssim": ".4f"}
     lines += [f"  {key:14}{best[key]:12{form}}{final[key]:12{form}}" for key, form in rows.items()]
     if missing := metrics.get("left_out"):
-        several = "pictures" if missing["count"] > 1 else "picture"
-        lines += [
-            "",
-            f"  {missing['count']} {several} could not be read, left out: {some_of(missing['names'], missing['count'])}",
-        ]
+        named = some_of(missing["names"], missing["count"])
+        lines += ["", f"  could not be read, left out ({missing['count']}): {named}"]
     lines += [
         "",
         f"  {metrics['steps']} steps in {metrics['seconds']:.1f} s on {metrics['device']}, "
