@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from convexp.errors import ConvexpError
 from convexp.images import common_center, photograph, to_gray
 from convexp.models import Stack
-from convexp.models.initialisation import contrast, handmade, lsuv
+from convexp.models.initialisation import contrast, handmade, identity, lsuv
 from convexp.operators import gradients, kernels
 
 BLOCKS = {"edges": ["2@2x2", "100@1x1", "1@1x1"], "blur": ["4@3x3", "4@3x3", "out@3x3"]}
@@ -197,3 +197,40 @@ def test_only_the_first_convolution_is_handmade():
 def test_handmade_kernels_that_do_not_fit(model, names, message):
     with pytest.raises(ConvexpError, match=message):
         handmade(model, [kernels.FIXED[name]() for name in names])
+
+
+@pytest.mark.parametrize("width", [3, 5])
+@pytest.mark.parametrize(("channels", "outputs"), [(3, 3), (1, 1), (3, 1), (1, 2)])
+def test_identity_lets_the_image_or_its_mean_pass(channels, outputs, width):
+    first, second, last = nn.Conv2d(channels, width, 3), nn.Conv2d(width, 7, 3), nn.Conv2d(7, outputs, 1)
+    model = nn.Sequential(first, nn.ReLU(), second, nn.ELU(), last)
+    identity(model)
+    image = torch.rand(2, channels, 17, 23, dtype=torch.float64)
+    middle = image[..., 2:-2, 2:-2]
+    expected = middle if channels == outputs else middle.mean(dim=1, keepdim=True).expand(-1, outputs, -1, -1)
+    torch.testing.assert_close(model.double()(image), expected, rtol=0, atol=1e-7)
+
+
+def test_beside_the_image_identity_has_contrasts_that_mix_at_each_pixel():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 203, 3), nn.ReLU(), nn.Conv2d(203, 203, 3), nn.ReLU(), nn.Conv2d(203, 3, 1))
+    identity(model)
+    first, second, last = (layer.weight.detach() for layer in convolutions(model))
+    torch.testing.assert_close(first[3:].sum(dim=(2, 3)), torch.zeros(200, 3), atol=1e-5, rtol=0)
+    noise = torch.randn(1, 3, 67, 71)
+    assert nn.functional.conv2d(noise, first[3:]).std().item() == pytest.approx(5 * (8 / 9) ** 0.5, rel=0.05)
+    mixture = second[3:, :, 1, 1] - torch.eye(203)[3:]
+    assert mixture.std().item() == pytest.approx(0.02, rel=0.05)
+    assert second.square().sum().item() == pytest.approx(second[:, :, 1, 1].square().sum().item())
+    assert not last[:, 3:].any()
+    for layer in convolutions(model):
+        assert layer.bias is not None
+        assert not layer.bias[:3].any()
+    assert torch.cat([model[0].bias[3:], model[2].bias[3:]]).std().item() == pytest.approx(0.2, rel=0.1)
+
+
+def test_one_convolution_alone_can_be_the_identity():
+    layer = nn.Conv2d(3, 3, 5)
+    identity(layer)
+    image = torch.rand(1, 3, 17, 23)
+    torch.testing.assert_close(layer(image).detach(), image[..., 2:-2, 2:-2])

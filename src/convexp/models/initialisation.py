@@ -9,6 +9,10 @@ from torch.nn import functional as F
 from convexp.errors import ConvexpError
 from convexp.images.alignment import center_crop, common_center
 
+_CONTRAST = 5.0  # of the features beside an image that is to pass: their deviation when it is white noise of 1
+_MIXTURE = 0.02  # of them with each other, from one convolution to the next
+_THRESHOLD = 0.2  # deviation of their biases
+
 
 @torch.no_grad()
 def handmade(model: nn.Module, kernels: Sequence[Tensor]) -> None:
@@ -104,6 +108,47 @@ def contrast(model: nn.Module, images: Tensor, targets: Tensor) -> None:
             else:
                 nn.init.orthogonal_(layer.weight)
             _set_output(layer, inputs, mean=1.0)
+
+
+@torch.no_grad()
+def identity(model: nn.Module) -> None:
+    """Lets images pass through a chain unchanged, beside features that its output does not read yet.
+
+    The first channels of each convolution are those before it; where the last one makes another number of channels,
+    each is their mean. Images that are not negative also pass through ReLU and its kin. From this alone, no gradient
+    would ever reach a further channel, which is why it begins as a contrast — a random kernel without a mean in the
+    first convolution — and passes through the next ones with a little of all others at the same pixel. Its biases are
+    random, so that the activations bend at many strengths of contrast. Every other weight begins, and stays where all
+    that it ever reads is a border of zeros, at 0.
+
+    Chen, Xu and Koltun, Fast image processing with fully-convolutional networks, arXiv:1709.00643, start from the
+    identity too, but read it at random.
+
+    Args:
+        model: A chain of convolutions in the order of their registration, none of fewer channels than the images, with
+            anything between them that keeps what is not negative.
+    """
+    layers = _convolutions(model)
+    first, last, channels = layers[0], layers[-1], layers[0].in_channels
+    for layer in layers:
+        nn.init.dirac_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+        row, column = (size // 2 for size in layer.kernel_size)
+        if layer is last:
+            if layer.out_channels != channels:
+                nn.init.zeros_(layer.weight)
+                layer.weight[:, :channels, row, column] = 1 / channels
+            continue
+        if layer.bias is not None:
+            nn.init.normal_(layer.bias[channels:], std=_THRESHOLD)
+        if layer is first:
+            features = torch.randn_like(layer.weight[channels:])
+            features -= features.mean(dim=(2, 3), keepdim=True)
+            layer.weight[channels:] = _CONTRAST * features / (channels * layer.weight[0, 0].numel()) ** 0.5
+        else:
+            mixture = torch.randn_like(layer.weight[channels:, :, row, column])
+            layer.weight[channels:, :, row, column] += _MIXTURE * mixture
 
 
 def _convolutions(model: nn.Module) -> list[nn.Conv2d]:

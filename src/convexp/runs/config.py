@@ -128,6 +128,9 @@ RULES: Mapping[str, Rule] = {
     "method": choice("plain", "zero_mean", "normalised"),
     "padding": integer(at_least=0) | choice("valid", "same"),
     "bias": BOOLEAN,
+    "dilations": list_of(COUNT),
+    "slope": NOT_NEGATIVE,
+    "adaptive_normalisation": BOOLEAN,
     "inplace": BOOLEAN,
     # optimizer, scheduler, loss
     "lr": POSITIVE,

@@ -162,6 +162,8 @@ def check_fit(model: nn.Module, data: ImageData) -> None:
         with torch.no_grad():
             output = model(pair.input[:1])
             twice = model(torch.cat([pair.input[:1]] * 2, dim=2))
+    except ConvexpError:
+        raise
     except Exception as error:  # a user's model may raise anything
         field = receptive_field(model)
         if height < field[0] or width < field[1]:
