@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from measures.deployment import onnx
 from measures.exact import growth
 from measures.framework import inspection, lightning_share, start_up
 from measures.notebooks import first_notebook, second_notebook
@@ -19,7 +20,10 @@ from convexp.runs.quiet import quiet
 
 MEASURES = {
     measure.__name__: measure
-    for measure in (first_notebook, second_notebook, bulk, memory, lightning_share, start_up, growth, inspection)
+    for measure in (
+        *(first_notebook, second_notebook, bulk, memory, lightning_share, start_up, growth, inspection),
+        onnx,
+    )
 }
 
 

@@ -77,7 +77,7 @@ def finished_runs(clone):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_works(command, here, monkeypatch):
+def test_a_command_works(command, here, monkeypatch, capfd):
     before = finished_runs(here)
     match shlex.split(command, comments=True):
         case ["pip", "install", *_]:
@@ -112,6 +112,16 @@ def test_a_command_works(command, here, monkeypatch):
             shutil.rmtree(here / run / "inspect")  # what the run itself leaves is still to be looked at
             (*_, events) = (here / run).glob("*.inspect")
             events.unlink()
+        case ["convexp", "identify", *_] as words:
+            monkeypatch.setattr(sys, "argv", words)
+            cli.main()
+            assert "Gaussian blur, σ = 1.50000 ± 0.00017, 9×9" in capfd.readouterr().out
+        case ["convexp", "apply" | "evaluate" | "export", *_] as words:
+            monkeypatch.setattr(sys, "argv", words)
+            cli.main()
+            left = {"apply": "filtered/shapes.png", "export": f"{SHOWN_RUN}/export/edges_blur-deep.pt2", "evaluate": "."}
+            assert (here / left[words[1]]).exists()
+            shutil.rmtree(here / SHOWN_RUN / "export", ignore_errors=True)  # what the run itself leaves is looked at
         case _:
             pytest.fail(f"README.md shows {command!r}, and no test knows how to run it")
 
