@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from measures.applying import applying
 from measures.deployment import onnx
 from measures.exact import growth
 from measures.framework import inspection, lightning_share, start_up
@@ -22,7 +23,7 @@ MEASURES = {
     measure.__name__: measure
     for measure in (
         *(first_notebook, second_notebook, bulk, memory, lightning_share, start_up, growth, inspection),
-        onnx,
+        *(applying, onnx),
     )
 }
 
