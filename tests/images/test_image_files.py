@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,6 +64,29 @@ def test_the_same_files_are_held_out_whatever_their_order_and_nearly_so_when_fil
 def test_names_in_messages():
     assert some_of(["a", "b"]) == "a, b"
     assert some_of(str(number) for number in range(1000)) == "0, 1, 2, 3, 4 and 995 more"
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [(b"caf\xe9.png", "caf\\xe9"), (b"red\x1b[31m.png", "red\\x1b[31m"), (b"two\nlines.png", "two\\nlines")],
+)
+def test_names_are_text_that_steers_no_terminal(tmp_path, file, name):
+    save(tmp_path / "plain.png")
+    try:
+        os.rename(  # noqa: PTH104  # a name of bytes
+            tmp_path / "plain.png", os.fsencode(tmp_path) + b"/" + file
+        )
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    files = ImageFiles(str(tmp_path))
+    assert list(files) == [name]
+    assert files[name].shape == (3, 5, 7)
+    assert held_out([name, "other"], 0.5)
+
+
+def test_a_pattern_that_finds_a_file_twice(tmp_path):
+    save(tmp_path / "one" / "a.png")
+    assert list(ImageFiles(f"{tmp_path}/**/**/*.png")) == ["a"]
 
 
 def test_a_missing_folder(tmp_path):

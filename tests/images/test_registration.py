@@ -41,8 +41,10 @@ def test_of_a_derivative_nothing_is_said(channel):
 
 def test_of_other_pictures_and_constants_nothing_is_said():
     assert offset(COINS, torch.full_like(COINS, 0.5)) is None
-    noise = torch.rand(1, 257, 263, generator=torch.Generator().manual_seed(0))
-    assert offset(COINS, noise) is None
+    for seed in range(4):
+        noise = torch.rand(2, 257, 263, generator=torch.Generator().manual_seed(seed))
+        assert offset(COINS, noise[:1]) is None
+        assert offset(noise[:1], noise[1:]) is None
 
 
 @pytest.mark.parametrize(("down", "right"), [(2, 3), (-2, 3), (0, -5), (-4, 0)])

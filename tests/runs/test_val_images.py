@@ -24,8 +24,8 @@ def pairs_of(count, side=40):
 
 
 def measured(model, pairs):
-    outputs = [(model(pair.input), pair.target) for pair in pairs.values()]
-    return [of_one_image(output, target, similarity=float(ssim(output, target))) for output, target in outputs]
+    outputs = {name: (model(pair.input), pair.target) for name, pair in pairs.items()}
+    return {name: of_one_image(*both, similarity=float(ssim(*both))) for name, both in outputs.items()}
 
 
 def test_numbers_of_one_image():

@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 
 from convexp.errors import ConvexpError
 from convexp.operators import Highpass
-from convexp.training.batches import CROPS, LANES, Batches
+from convexp.training.batches import CROPS, LANES, Batches, Failure
 from convexp.training.library import Library
 from convexp.training.pairs import Pair, make_pair
 
@@ -212,15 +212,30 @@ def test_whole_images_that_do_not_fit_are_no_batch():
         every.batch(0)
 
 
-def test_a_picture_that_became_too_small_for_a_crop():
-    sizes = {str(number): (SIDE, SIDE) for number in range(20)}
-    library = Library(
-        list(sizes),
-        lambda name: torch.zeros(1, 1, SIDE - int(name) % 10, SIDE),
-        lambda _name, image: Pair(image, image),
-        sizes=sizes,
-        nbytes=10**9,
-        room=1,
-    )
-    with pytest.raises(ConvexpError, match=r"^an image of \d+×12 is smaller than data.crop_size=11$"):
-        list(islice(batches(library), 20))
+def test_an_image_is_kept_itself_where_its_crops_take_more_memory():
+    numbered = Numbered()
+    small, large = streamed(numbered), streamed(numbered, crop_size=11)
+    for which in (small, large):
+        which.batch(0)
+    sizes = [
+        {crop.input.untyped_storage().nbytes() for _, crops in which._cut.values() for crop in map(crops, range(CROPS))}
+        for which in (small, large)
+    ]
+    assert sizes == [{4 * 144}, {4 * 144}]  # 16 crops of 25 pixels are more than an image of 144, too
+    (tiny,) = [streamed(numbered, crop_size=2)]
+    tiny.batch(0)
+    assert {crops(0).input.untyped_storage().nbytes() for _, crops in tiny._cut.values()} == {4 * 4}
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_a_worker_sends_an_error_as_it_is():
+    def read(name):
+        if name == "7":
+            raise ConvexpError("7.png is damaged")
+        return torch.zeros(1, 1, SIDE, SIDE)
+
+    names = [str(number) for number in range(20)]
+    library = Library(names, read, lambda _name, image: Pair(image, image), nbytes=10**9, room=1)
+    sent = list(islice(DataLoader(batches(library), batch_size=None, num_workers=2), 20))
+    assert Failure("7.png is damaged") in sent
+    assert all(isinstance(batch, list | Failure) for batch in sent)

@@ -197,6 +197,29 @@ def test_a_shift_is_noted_and_corrected(tmp_path, fits):
         torch.testing.assert_close(pair.target, 1 - pair.input, atol=0.003, rtol=0)
 
 
+def test_what_registration_leaves_is_too_small_for_a_crop(tmp_path):
+    for number in range(3):
+        scene = COINS[:, 20 * number : 20 * number + 80, :90]
+        save(scene[:, 5:-5, 5:-5], tmp_path / f"before/{number}.png")
+        save(scene[:, 3:-7, 5:-5], tmp_path / f"after/{number}.png")
+    with pytest.raises(
+        ConvexpError, match=r"^\d, cut to what lies over its target, is 68×80, smaller than data.crop_size=70"
+    ):
+        pairs_of(tmp_path, register=True, crop_size=70).setup()
+
+
+def test_an_error_of_a_worker_is_one_line(before_after):
+    folder = str(before_after / "before")
+    data = ready(
+        Files(operator=negative, seed=0, train=folder, crop_size=11, cache_gb=1e-4, workers=1, on_error="raise")
+    )
+    for number in range(2, 10):  # since
+        (before_after / f"before/{number}.png").write_bytes(b"no image")
+    with pytest.raises(ConvexpError, match=r"^\S+/before/\d.png is no image") as caught:
+        list(data.train_dataloader())
+    assert "\n" not in str(caught.value)
+
+
 def test_partners_that_are_missing_are_listed(before_after):
     for number in range(7):
         (before_after / f"after/{number}.png").unlink()

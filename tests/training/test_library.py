@@ -98,6 +98,27 @@ def test_a_sample_of_many_is_spread_over_all():
     assert values(held.sample()) == list(range(100))
 
 
+def test_of_a_part_that_is_damaged_the_sample_has_the_next_that_is_not():
+    damaged = {str(number) for number in range(1000) if number % 16 < 8 or 160 <= number < 320}
+    library = library_of(Shelf(damaged), count=1000, nbytes=1000 * NBYTES, room=NBYTES, tolerant=True)
+    sample = values(library.sample())
+    assert len(sample) == len(set(sample)) >= 50
+    assert not {str(number) for number in sample} & damaged
+
+
+def test_processes_agree_on_what_is_damaged():
+    library = library_of(Shelf("2"), nbytes=6 * NBYTES, room=1, tolerant=True)
+    list(library.values())
+    library.agree(lambda flags: torch.maximum(flags, torch.tensor([0, 0, 0, 0, 1, 0], dtype=torch.uint8)))
+    assert library.damaged == ["2", "4"]
+
+
+def test_the_smallest_that_can_be_read():
+    sizes = {str(number): (5 + number, 7) for number in range(6)}
+    library = library_of(Shelf("01"), nbytes=6 * NBYTES, room=1, tolerant=True, sizes=sizes)
+    assert library.smallest()[0] == "2"
+
+
 def test_sizes_are_known_without_reading():
     shelf = Shelf()
     library = Library(

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR
 from convexp.models import Standardised
 from convexp.runs.quiet import quiet
 from convexp.training import Exact, Files
+from convexp.training.library import Library
 from convexp.training.pairs import Pair
 from convexp.training.quadratic import Quadratic
 from convexp.training.quadratic_task import QuadraticTask
@@ -39,7 +40,7 @@ class Images(Files):
         def pairs(seed):
             generator = torch.Generator().manual_seed(seed)
             images = [torch.rand(1, 3, *size, generator=generator, dtype=torch.float64) for size in self.sizes]
-            return {str(index): Pair(image, self.operator(image)) for index, image in enumerate(images)}
+            return Library.of({str(index): Pair(image, self.operator(image)) for index, image in enumerate(images)})
 
         self.train_pairs, self.val_pairs = pairs(0), pairs(1)
 
@@ -63,9 +64,7 @@ def follow(task_of, data, model, statistics, **arguments):
         task = QuadraticTask(
             model, quadratic=Quadratic.of(model, data.train_pairs.values()), every=2, gradient_clip_val=clip, **settings
         )
-        source = Stretches(
-            max_steps=STEPS, validate_every=10, every=[4], moments=[1, 2], validation=data.val_pairs.values()
-        )
+        source = Stretches(max_steps=STEPS, validate_every=10, every=[4], moments=[1, 2], validation=data.val_pairs)
     else:
         task, source = task_of(model, **arguments), data
     trainer = L.Trainer(
@@ -174,7 +173,7 @@ def test_rates_are_those_of_the_schedule(task_of):
     )
     trainer.fit(
         task,
-        datamodule=Stretches(max_steps=8, validate_every=8, every=[3], moments=[], validation=data.val_pairs.values()),
+        datamodule=Stretches(max_steps=8, validate_every=8, every=[3], moments=[], validation=data.val_pairs),
     )
     assert set(seen) == {0, 3, 6, 7}  # every third, and the last
     assert all(rate == 0.5**step for step, rate in seen.items())
@@ -211,7 +210,7 @@ def test_a_search_arrives_where_single_precision_would_stop_it(monkeypatch):
     target = image.roll(1, 3)[:, :1] + 0.01 * torch.rand(1, 1, 61, 67, generator=torch.Generator().manual_seed(0))
     data = Images([], 1)
     data.setup = lambda stage=None: None
-    data.train_pairs = data.val_pairs = {"waves": Pair(image, target)}
+    data.train_pairs = data.val_pairs = Library.of({"waves": Pair(image, target)})
     search = partial(LBFGS, max_iter=20, tolerance_grad=0.0, tolerance_change=0.0, line_search_fn="strong_wolfe")
     gaps = []
     for dtype in (torch.float64, torch.float32):

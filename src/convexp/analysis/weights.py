@@ -17,6 +17,7 @@ from convexp.images.spectrum import frequency_response
 from convexp.images.tiles import kernel_sheet, kernels_beside
 from convexp.models import receptive_field
 from convexp.models.blocks import kernels
+from convexp.operators.examples import Examples
 from convexp.operators.response import Operator, Response, impulse_response, support
 
 UNLIKE = 0.5  # a cosine that is no likeness
@@ -102,7 +103,9 @@ def _local_kernels(subject: Subject) -> Findings:
     found = Findings(facts={"local_kernels": {}})
     image = next(iter(subject.pairs.values())).input
     sides = _sides(subject)
-    functions: dict[str, Operator] = {"learned": subject.model, "true": subject.operator}
+    functions: dict[str, Operator] = {"learned": subject.model}
+    if not isinstance(subject.operator, Examples):
+        functions["true"] = subject.operator
     reaches = {name: support(function, subject.channels) for name, function in functions.items()}
     energies: list[tuple[int, int]] = []
     chosen = places(image, margin=max(_field(subject))) | ({} if subject.at is None else {"chosen": subject.at})

@@ -97,7 +97,7 @@ def _print(found: "Evaluation") -> None:
     if found.left_out:
         from convexp.images.image_files import some_of
 
-        print(f"  could not be read, left out: {some_of(found.left_out)}")
+        print(f"  could not be read, left out ({len(found.left_out)}): {some_of(found.left_out)}")
     print()
 
 

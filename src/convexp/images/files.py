@@ -100,7 +100,7 @@ def find_images(source: str | Path) -> list[Path]:
     else:
         raise ConvexpError(_missing(path))
     try:
-        images = sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.name[0] != "." and p.is_file())
+        images = sorted({p for p in found if p.suffix.lower() in SUFFIXES and p.name[0] != "." and p.is_file()})
     except OSError as error:
         raise ConvexpError(f"{path} cannot be listed: {_reason(error)}") from error
     if not images:

@@ -67,8 +67,14 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
         [str(path) for path in paths],
     ):
         if len(set(names)) == len(paths):
-            return dict(zip(names, paths, strict=True))
-    return {}
+            break
+    return dict(zip(map(_printable, names), paths, strict=True))
+
+
+def _printable(name: str) -> str:
+    """A name that tables, terminals and TensorBoard take: what is no text, or steers a terminal, as an escape."""
+    name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)
 
 
 def held_out(names: Sequence[str], fraction: float) -> set[str]:

@@ -12,6 +12,7 @@ from convexp.images.conversion import to_gray
 
 SIDE = 512  # of the centre that is compared
 FINENESS = 20  # parts of a pixel that are told apart
+ALIKE = 0.1  # the least correlation of images that show the same
 AGREEMENT = 0.4  # pixels by which the two estimates may differ
 
 
@@ -38,8 +39,8 @@ def offset(image: Tensor, other: Tensor) -> tuple[float, float] | None:
     first, second = (_windowed(part[0].double().numpy()) for part in common_center(to_gray(image), to_gray(other)))
     if not first.any() or not second.any():
         return None
-    (down, right), phases = (_peak(first, second, normalization) for normalization in (None, "phase"))
-    if max(abs(down - phases[0]), abs(right - phases[1])) > AGREEMENT:
+    (down, right, height), phases = (_peak(first, second, normalization) for normalization in (None, "phase"))
+    if height < ALIKE or max(abs(down - phases[0]), abs(right - phases[1])) > AGREEMENT:
         return None
     return down, right
 
@@ -85,11 +86,12 @@ def _windowed(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _peak(
     first: NDArray[np.float64], second: NDArray[np.float64], normalization: Literal["phase"] | None
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
+    """Down, right, and the correlation there."""
     from skimage.registration import phase_cross_correlation  # takes a second to import
 
     how: Any = normalization  # annotated as text, documented as this
-    found = phase_cross_correlation(second, first, upsample_factor=FINENESS, normalization=how)[0]
+    found, error, _ = phase_cross_correlation(second, first, upsample_factor=FINENESS, normalization=how)
     # Rounded, as twentieths are no binary fractions; and 0 is not to be shown as −0.
     down, right = (round(float(part), 6) + 0.0 for part in found)
-    return down, right
+    return down, right, float(max(0.0, 1 - error**2)) ** 0.5

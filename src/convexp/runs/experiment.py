@@ -224,6 +224,8 @@ class _Experiment:
                 trainer.fit(task, datamodule=source, ckpt_path=resuming, weights_only=True)
                 if task.measured_at != trainer.global_step:
                     trainer.validate(task, datamodule=source, verbose=False)
+                for library in (self.data.train_pairs, self.data.val_pairs):
+                    library.agree(self._most)
                 if trainer.is_global_zero:
                     metrics = self._finish()
         except Pruned as pruned:
@@ -253,18 +255,24 @@ class _Experiment:
             validate_every=self.config["trainer"]["val_check_interval"],
             every=[self.config["checkpoint_every"]],
             moments=self.pictures.moments,
-            validation=self.data.val_pairs.values(),
+            validation=self.data.val_pairs,
             longest=500 if sum(weight.numel() for weight in self.task.model.parameters()) < _FEW else 100,
         )
         # The task clips the gradient itself.
         self.trainer.val_check_interval, self.trainer.gradient_clip_val = stretches.per_validation, None
         return stretches
 
+    def _most(self, flags: torch.Tensor) -> torch.Tensor:
+        """What is the largest in any process."""
+        strategy = self.trainer.strategy
+        return strategy.reduce(flags.int().to(strategy.root_device), reduce_op="max").to(flags)
+
     def _finish(self) -> dict[str, Any]:
         """Measures the last and the best weights, and writes pictures and, last of all, the metrics."""
         trainer, task, quadratic, checkpoints = self.trainer, self.task, self.quadratic, self.checkpoints
         device = trainer.strategy.root_device
-        model, pairs = task.model.to(device), self.data.train_pairs.sample()
+        model, library = task.model.to(device), self.data.train_pairs
+        pairs = library.sample() if quadratic is None else library.values()
         final = {"step": trainer.global_step, "train/mse": whole_image_metrics(model, pairs)["mse"], **task.val}
         more: dict[str, Any] = {"target": None if self.found is None else self.found.facts()}
         more["objective"] = "statistics" if self.on_statistics else "pixels"

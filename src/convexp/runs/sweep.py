@@ -28,13 +28,16 @@ def sweep_name(words: Sequence[str], given: str | None = None) -> str:
 
     >>> sweep_name(["model=single,deep", "seed=range(3)"]), sweep_name(["seed=1"], "mine")
     ('highpass-single,deep', 'mine')
+    >>> sweep_name(["data=pairs", "data.inputs=before", "data.targets=after"])
+    'examples-single'
     """
     if given is not None:
         return slug(given)
     typed = dict(word.lstrip("+").split("=", 1) for word in words if "=" in word)
     if "experiment" in typed and not {"target", "model"} & set(typed):
         return slug(typed["experiment"])
-    return slug(f"{typed.get('target', 'highpass')}-{typed.get('model', 'single')}")
+    usual = "examples" if typed.get("data") == "pairs" else "highpass"
+    return slug(f"{typed.get('target', usual)}-{typed.get('model', 'single')}")
 
 
 def run_name(varied: Sequence[str]) -> str:

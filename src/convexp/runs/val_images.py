@@ -1,6 +1,6 @@
 """The validation images of a run one by one: a table of all, and pictures of the worst."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ _PSNR, _TITLE, _GAP = COLUMNS.index("psnr"), 20, 12
 
 
 def write_val_images(
-    folder: RunFolder, model: nn.Module, pairs: Library, images: Sequence[Sequence[float]]
+    folder: RunFolder, model: nn.Module, pairs: Library, images: Mapping[str, Sequence[float]]
 ) -> dict[str, Tensor]:
     """Writes `val_images.csv`, the worst image first, and `worst.png` where there are more images than that shows.
 
@@ -29,7 +29,7 @@ def write_val_images(
         folder: The run's.
         model: With the weights that were measured.
         pairs: The validation images.
-        images: Of each the metrics that `COLUMNS` names.
+        images: Of each by name the metrics that `COLUMNS` names.
 
     Returns:
         The centres of the worst images by TensorBoard tag, where they are shown.
@@ -37,14 +37,14 @@ def write_val_images(
     Raises:
         ConvexpError: If a file cannot be written.
     """
-    # A run from before there was this table, which goes on, has no rows.
-    order = sorted(zip(pairs, images, strict=False), key=lambda row: row[1][_PSNR])
+    order = sorted(images.items(), key=lambda row: row[1][_PSNR])
     folder.write_val_images(("image", *COLUMNS), [(name, *(f"{part:.6g}" for part in parts)) for name, parts in order])
     if len(order) <= WORST:
         return {}
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     shown: dict[str, Tensor] = {}
-    for number, (name, _) in enumerate(order[:WORST], 1):
+    there = [name for name, _ in order if name in pairs]  # and was not removed since a run that goes on
+    for number, name in enumerate(there[:WORST], 1):
         pair = centre(pairs[name], SIDE)
         output, target = common_center(feature_maps(model, pair.input.to(device))[0].cpu(), pair.target)
         picture = Comparison(pair.input[0], target[0]).picture(output[0])

@@ -2,19 +2,27 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from convexp.errors import ConvexpError
 from convexp.training.library import Library
 from convexp.training.pairs import Pair, crop, join_sizes
 
-LANES = 8  # steps that lie so far apart look at the same images, so that up to as many workers share none
-CROPS = 16  # that are cut from an image when it was read, for as many steps of its lane
+LANES = 8  # steps that lie so far apart look at the same images, so that 2, 4 or 8 workers share none
+CROPS = 16  # of an image that was read, for as many steps of its lane
 
 
-class Batches(IterableDataset[list[Pair]]):
+class Failure(NamedTuple):
+    """What a worker sends instead of a batch: an error that it would send itself comes with its traceback as text."""
+
+    message: str
+
+
+class Batches(IterableDataset[list[Pair] | Failure]):
     """The endless sequence of a run's batches, from a given step on.
 
     A batch is a list of stacked pairs, one for each image size: random crops are one entry, whole images of several
@@ -77,14 +85,19 @@ class Batches(IterableDataset[list[Pair]]):
         self.crop_size, self.batch_size = crop_size, batch_size
         self.seed, self.start, self.rank, self.world_size = seed, start, rank, world_size
         self.fresh = fresh
-        self._cut: dict[tuple[int, int], tuple[int, list[Pair]]] = {}  # by lane and slot
+        self._cut: dict[tuple[int, int], tuple[int, Callable[[int], Pair]]] = {}  # by lane and slot
 
-    def __iter__(self) -> Iterator[list[Pair]]:
+    def __iter__(self) -> Iterator[list[Pair] | Failure]:
         worker = get_worker_info()
         step, stride = (self.start, 1) if worker is None else (self.start + worker.id, worker.num_workers)
         self.library.divide_room(stride)
         while True:
-            yield self.batch(step)
+            try:
+                yield self.batch(step)
+            except ConvexpError as error:
+                if worker is None:
+                    raise
+                yield Failure(str(error))
             step += stride
 
     def batch(self, step: int) -> list[Pair]:
@@ -118,9 +131,15 @@ class Batches(IterableDataset[list[Pair]]):
             index = (number * LANES + lane) * total + slot
             pair = self.fresh(index) if self.fresh is not None else self.library.at(self._shuffled(index))
             places = np.random.default_rng((self.seed, index, 1)).random((CROPS, 2))
-            crops = [Pair(*(part.clone() for part in self._crop(pair, *place))) for place in places]
-            known = self._cut[lane, slot] = number, crops
-        return known[1][which]
+            known = self._cut[lane, slot] = number, self._crops(pair, places)
+        return known[1](which)
+
+    def _crops(self, pair: Pair, places: NDArray[np.float64]) -> Callable[[int], Pair]:
+        """The crops of an image by number; it is kept itself if they take more memory."""
+        crops = [self._crop(pair, *place) for place in places]
+        if sum(part.numel() for crop_ in crops for part in crop_) < sum(part.numel() for part in pair):
+            crops = [Pair(*(part.clone() for part in crop_)) for crop_ in crops]
+        return crops.__getitem__
 
     def _shuffled(self, index: int) -> int:
         round_, place = divmod(index, len(self.library.names))
@@ -129,8 +148,6 @@ class Batches(IterableDataset[list[Pair]]):
     def _crop(self, pair: Pair, down: float, right: float) -> Pair:
         assert self.crop_size is not None
         height, width = pair.input.shape[-2:]
-        if self.crop_size > min(height, width):  # of a picture that registration has cut
-            raise ConvexpError(f"an image of {height}×{width} is smaller than data.crop_size={self.crop_size}")
         top, left = int(down * (height - self.crop_size + 1)), int(right * (width - self.crop_size + 1))
         return crop(pair, top, left, self.crop_size, self.crop_size)
 

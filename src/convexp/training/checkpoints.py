@@ -33,7 +33,7 @@ class Checkpoints(L.Callback):
     def __init__(self, folder: Path, *, every: int) -> None:
         self.folder, self.every = folder, every
         self.best_val: dict[str, float] = {}
-        self.best_images: list[list[float]] = []  # each image's part in it
+        self.best_images: dict[str, list[float]] = {}  # of each validation image
         self.best_step = -1
         self.last_step = 0
 
@@ -54,7 +54,7 @@ class Checkpoints(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes the state of the interrupted run over."""
         self.best_val, self.best_step = state_dict["best_val"], state_dict["best_step"]
-        self.best_images = state_dict.get("best_images", [])  # checkpoints were made before there were any
+        self.best_images = state_dict.get("best_images", {})  # checkpoints were made before there were any
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Notes where a resumed run starts."""

@@ -1,25 +1,28 @@
 """The data of a run: images, what an operator makes of them, and batches of both."""
 
 import os
+import signal
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import lightning as L
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from convexp.errors import ConvexpError
 from convexp.exact.shelf import NOWHERE, Shelf
 from convexp.images import conversion, samples
 from convexp.operators.template import Template
-from convexp.training.batches import LANES, Batches
-from convexp.training.library import Library
-from convexp.training.pairs import Pair, make_pair
+from convexp.training.batches import LANES, Batches, Failure
+from convexp.training.library import SAMPLE, Library
+from convexp.training.pairs import Pair, Whole, make_pair
 
 Images = Mapping[str, Tensor]
 """Images (C, H, W) in [0, 1] by name."""
 
-MOST_WORKERS = 4  # unless a user asks for more
+WORKERS = (1, 2, 4)  # that may be started; a user may ask for others
 
 
 @dataclass(kw_only=True, eq=False)
@@ -69,6 +72,11 @@ class ImageData(L.LightningDataModule):
         if not self.train_pairs:
             self.cut_template()
             self.train_pairs, self.val_pairs = self.libraries()
+            if len(self.train_pairs.sample()) < len(self.train_pairs):
+                self.notes.append(
+                    f"{len(self.train_pairs)} images do not fit into data.cache_gb; what is measured on them, as "
+                    f"train/mse, is of {SAMPLE}"
+                )
             self.batches(start=0)  # says now, not at the first step, that an image is too small
 
     def libraries(self) -> tuple[Library, Library]:
@@ -134,26 +142,57 @@ class ImageData(L.LightningDataModule):
         workers = self.workers
         if workers is None:
             idle = self.train_pairs.held and not self.endless
-            workers = 0 if idle else max(1, min(MOST_WORKERS, (os.cpu_count() or 1) - 1))
+            cores = os.cpu_count() or 1
+            workers = 0 if idle else max((count for count in WORKERS if count < cores), default=1)
         ahead = LANES // workers + 1 if workers else None
         batches = self.batches(start=self.trainer.global_step if self.trainer else 0)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "This DataLoader will create")  # more than there are cores, if asked to
-            return DataLoader(batches, batch_size=None, num_workers=workers, prefetch_factor=ahead)
+        with _as_many_as_wished():
+            return _Loader(
+                batches,  # pyright: ignore[reportArgumentType]  # what a worker could not do goes no further than that
+                batch_size=None,
+                num_workers=workers,
+                prefetch_factor=ahead,
+                worker_init_fn=_leave_signals,
+            )
 
-    def val_dataloader(self) -> DataLoader[Pair]:
+    def val_dataloader(self) -> DataLoader[Whole]:
         """Whole validation images, one a batch."""
-        return whole_images(self.val_pairs.values())
+        return whole_images(self.val_pairs)
 
 
-def whole_images(pairs: Iterable[Pair]) -> DataLoader[Pair]:
+def whole_images(pairs: Mapping[str, Pair]) -> DataLoader[Whole]:
     """A loader of whole images, one a batch."""
-    return DataLoader(_Whole(pairs), batch_size=None)
+    return DataLoader(_Wholes(pairs), batch_size=None)
 
 
-class _Whole(IterableDataset[Pair]):
-    def __init__(self, pairs: Iterable[Pair]) -> None:
+class _Wholes(IterableDataset[Whole]):
+    def __init__(self, pairs: Mapping[str, Pair]) -> None:
         self.pairs = pairs
 
-    def __iter__(self) -> Iterator[Pair]:
-        return iter(self.pairs)
+    def __iter__(self) -> Iterator[Whole]:
+        return (Whole(*pair, name) for name, pair in self.pairs.items())
+
+
+class _Loader(DataLoader[list[Pair]]):
+    """Raises here what a worker could not do."""
+
+    def __iter__(self) -> Iterator[list[Pair]]:  # pyright: ignore[reportIncompatibleMethodOverride]  # torch's own class
+        with _as_many_as_wished():
+            batches = super().__iter__()
+        for batch in batches:
+            if isinstance(batch, Failure):
+                raise ConvexpError(batch.message)
+            yield batch
+
+
+def _leave_signals(_worker: int) -> None:
+    """The process that trains notes them; its workers go on until it has finished its step."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def _as_many_as_wished() -> Generator[None, None, None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than there are cores
+        yield

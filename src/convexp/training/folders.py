@@ -242,6 +242,12 @@ class Pairs(Folder):
         image, target = self.prepared(pictures[0]), self.prepared(pictures[1])[: self._colours]
         if self.register and (shift := offset(image, target)) is not None:
             image, target = moved(image, target, down=round(shift[0]), right=round(shift[1]))
+            if self.crop_size is not None and self.crop_size > min(target.shape[-2:]):
+                height, width = image.shape[-2:]
+                raise ConvexpError(
+                    f"{name}, cut to what lies over its target, is {height}×{width}, smaller than "
+                    f"data.crop_size={self.crop_size}; use smaller crops"
+                )
         return as_pair(image.contiguous(), target.contiguous())
 
     def _rows(self, lower: bool, name: str, pictures: tuple[Tensor, Tensor]) -> Pair:

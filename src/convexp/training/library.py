@@ -3,6 +3,7 @@
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -51,9 +52,9 @@ class Library(Mapping[str, Pair]):
         self.held = nbytes is None or nbytes <= room
         self._kept: OrderedDict[int, Pair] = OrderedDict()
         self._bytes = 0
-        self._damaged = torch.zeros(len(self.names), dtype=torch.uint8)
+        self._flags = torch.zeros(len(self.names), dtype=torch.uint8)  # 1: cannot be read
         if not self.held:
-            self._damaged.share_memory_()  # with the processes that read for this one
+            self._flags.share_memory_()  # with the processes that read for this one
             self.at(0)
             return
         for index in range(len(self.names)):
@@ -73,14 +74,14 @@ class Library(Mapping[str, Pair]):
         return pair
 
     def __iter__(self) -> Iterator[str]:
-        return (name for index, name in enumerate(self.names) if not self._damaged[index])
+        return (name for index, name in enumerate(self.names) if not self._flags[index])
 
     def __len__(self) -> int:
-        return len(self.names) - int(self._damaged.sum())
+        return len(self.names) - int(self._flags.sum())
 
     def values(self) -> ValuesView[Pair]:
         """The pairs, one after the other."""
-        return _Pairs(self, range(len(self.names)))
+        return _Pairs(self, [range(index, index + 1) for index in range(len(self.names))])
 
     def items(self) -> ItemsView[str, Pair]:
         """Names and pairs, one after the other."""
@@ -91,7 +92,8 @@ class Library(Mapping[str, Pair]):
         count = len(self.names)
         if self.held or count <= SAMPLE:
             return self.values()
-        return _Pairs(self, [index * count // SAMPLE for index in range(SAMPLE)])
+        starts = [index * count // SAMPLE for index in range(SAMPLE + 1)]
+        return _Pairs(self, [range(start, end) for start, end in pairwise(starts)])
 
     def at(self, index: int) -> Pair:
         """The pair of a number, or of the next one that can be read.
@@ -109,10 +111,18 @@ class Library(Mapping[str, Pair]):
         """Leaves this process its part of the room, one of so many."""
         self.room /= count
 
+    def agree(self, most: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Lets processes that do not share a library know what each of them has found damaged.
+
+        Args:
+            most: The largest that any process has of each number.
+        """
+        self._flags = most(self._flags)
+
     @property
     def damaged(self) -> list[str]:
         """The names of those that were found not to be readable."""
-        return [name for name, damaged in zip(self.names, self._damaged.tolist(), strict=True) if damaged]
+        return [name for name, damaged in zip(self.names, self._flags.tolist(), strict=True) if damaged]
 
     def shapes(self) -> Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
         """Name, and height and width of input and target, without reading more than one of those that do not fit."""
@@ -128,14 +138,17 @@ class Library(Mapping[str, Pair]):
 
     def smallest(self) -> tuple[str, Pair]:
         """Name and pair of the input with the shortest side."""
-        name = min(self.shapes(), key=lambda shape: min(shape[1]))[0]
-        return name, self[name]
+        for name, _, _ in sorted(self.shapes(), key=lambda shape: min(shape[1])):
+            pair = self._get(self._index[name])
+            if pair is not None:
+                return name, pair
+        raise ConvexpError(_NONE.format(len(self.names)))
 
     def _get(self, index: int) -> Pair | None:
         if index in self._kept:
             self._kept.move_to_end(index)
             return self._kept[index]
-        if self._damaged[index]:
+        if self._flags[index]:
             return None
         name = self.names[index]
         try:
@@ -143,7 +156,7 @@ class Library(Mapping[str, Pair]):
         except ConvexpError as error:
             if not self._tolerant:
                 raise
-            self._damaged[index] = 1
+            self._flags[index] = 1
             _say(f"convexp: {error}; it is left out")
             return None
         pair = self._make(name, found)
@@ -156,20 +169,22 @@ class Library(Mapping[str, Pair]):
 
 
 class _Pairs(ValuesView[Pair]):
-    """Those of a library that can be read, as often as they are asked for."""
+    """The first of each range of a library that can be read, as often as they are asked for."""
 
-    def __init__(self, library: Library, indices: Sequence[int]) -> None:
+    def __init__(self, library: Library, ranges: Sequence[range]) -> None:
         super().__init__(library)
-        self._library, self._indices = library, indices
+        self._library, self._ranges = library, ranges
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self._ranges)
 
     def __iter__(self) -> Iterator[Pair]:
-        for index in self._indices:
-            pair = self._library._get(index)  # pyright: ignore[reportPrivateUsage]  # of the same file
-            if pair is not None:
-                yield pair
+        for indices in self._ranges:
+            for index in indices:
+                pair = self._library._get(index)  # pyright: ignore[reportPrivateUsage]  # of the same file
+                if pair is not None:
+                    yield pair
+                    break
 
 
 class _Items(ItemsView[str, Pair]):

@@ -16,6 +16,14 @@ class Pair(NamedTuple):
     target: Tensor
 
 
+class Whole(NamedTuple):
+    """A whole image, its target and its name."""
+
+    input: Tensor
+    target: Tensor
+    name: str
+
+
 def make_pair(name: str, image: Tensor, operator: Callable[[Tensor], object]) -> Pair:
     """Applies the operator once, to the whole image.
 

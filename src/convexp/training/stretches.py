@@ -1,7 +1,7 @@
 """A run's steps in stretches, between which something is looked at."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ import lightning as L
 from torch.utils.data import DataLoader, IterableDataset
 
 from convexp.training.data import whole_images
-from convexp.training.pairs import Pair
+from convexp.training.pairs import Pair, Whole
 
 
 class Stretches(L.LightningDataModule):
@@ -23,11 +23,11 @@ class Stretches(L.LightningDataModule):
         validate_every: Steps between two validations.
         every: Steps between two occasions to look, of several kinds.
         moments: Further steps at which to look.
-        validation: Whole images to validate on.
+        validation: Whole images to validate on, by name.
         longest: After so many steps at most a signal is heard, and the progress bar moves.
 
     Example:
-        >>> stretches = Stretches(max_steps=20, validate_every=10, every=[4], moments=[1], validation=[])
+        >>> stretches = Stretches(max_steps=20, validate_every=10, every=[4], moments=[1], validation={})
         >>> [list(stretches.interval(number)) for number in (0, 1)]
         [[1, 3, 4, 6, 8, 10], [11, 12, 14, 16, 18, 20]]
     """
@@ -39,7 +39,7 @@ class Stretches(L.LightningDataModule):
         validate_every: int,
         every: Sequence[int],
         moments: Iterable[int],
-        validation: Iterable[Pair],
+        validation: Mapping[str, Pair],
         longest: int = 100,
     ) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Stretches(L.LightningDataModule):
         """The lengths of all stretches from the trainer's step on."""
         return DataLoader(_Lengths(self, self.trainer.global_step if self.trainer else 0), batch_size=None)
 
-    def val_dataloader(self) -> DataLoader[Pair]:
+    def val_dataloader(self) -> DataLoader[Whole]:
         """Whole validation images, one a batch."""
         return whole_images(self._validation)
 

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from convexp.errors import ConvexpError
 from convexp.images.alignment import common_center
 from convexp.training.metrics import Similarity, image_metrics, of_one_image
-from convexp.training.pairs import Pair
+from convexp.training.pairs import Whole
 
 
 class Note(NamedTuple):
@@ -53,7 +53,7 @@ class ImitationTask(L.LightningModule):
         self.seed = seed
         self.metrics = image_metrics()
         self.val: dict[str, float] = {}
-        self.images: list[list[float]] = []  # the columns of each image that `val` is of
+        self.images: dict[str, list[float]] = {}  # what `val` is of, by name
         self.measured_at = -1  # the step that `val` belongs to
         self.notes: list[Note] = []  # of the steps of the present batch
         self._optimizer, self._scheduler = optimizer, scheduler
@@ -110,16 +110,16 @@ class ImitationTask(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Forgets the images measured before."""
         self.metrics.reset()
-        self.images = []
+        self.images = {}
 
-    def validation_step(self, batch: Pair, batch_idx: int) -> None:
+    def validation_step(self, batch: Whole, batch_idx: int) -> None:
         """Measures one whole image."""
         output, target = common_center(self.model(batch.input), batch.target)
         output, target = output.float().contiguous(), target.contiguous()  # torchmetrics takes views of rows
         self.metrics.update(output, target)
         similarity = self.metrics["ssim"]
         assert isinstance(similarity, Similarity)
-        self.images.append(of_one_image(output, target, similarity=similarity.latest))
+        self.images[batch.name] = of_one_image(output, target, similarity=similarity.latest)
 
     def on_validation_epoch_end(self) -> None:
         """Writes the metrics over all validation images, at the optimizer step that they belong to."""
