@@ -191,8 +191,10 @@ def test_the_exact_step_ends_at_the_optimum(task_of):
 def test_the_path_of_single_precision_is_the_same_but_for_its_rounding(task_of):
     data, weights = Images([(97, 146)], 1), []
     data.setup()
-    for pairs in (data.train_pairs, data.val_pairs):
-        pairs |= {name: Pair(pair.input.float(), pair.target.float()) for name, pair in pairs.items()}
+    data.train_pairs, data.val_pairs = (
+        Library.of({name: Pair(pair.input.float(), pair.target.float()) for name, pair in pairs.items()})
+        for pairs in (data.train_pairs, data.val_pairs)
+    )
     data.setup = lambda stage=None: None
     for statistics in (False, True):
         torch.manual_seed(0)
