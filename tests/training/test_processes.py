@@ -1,7 +1,9 @@
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -57,3 +59,23 @@ def test_two_processes_learn_what_one_learns_of_batches_twice_as_large(tmp_path,
         torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for folder in (two, one)
     )
     torch.testing.assert_close(weights, same, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_keeps_a_checkpoint(tmp_path, number):
+    words = ["data=dead_leaves", "data.height=37", "data.width=41", "data.workers=2", *SETTINGS[3:8], "pictures=0"]
+    command = [sys.executable, "-m", "convexp.runs.command", *words, f"outputs={tmp_path}", "trainer.max_steps=100000"]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path, env=os.environ
+    ) as process:
+        deadline = time.monotonic() + 100
+        while not list(tmp_path.glob("edges-deep/*/checkpoints/best.ckpt")) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        time.sleep(1)  # the first validation is before the first step
+        os.killpg(process.pid, number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, err
+    assert "to continue: python train.py resume=" in err
+    assert "Traceback" not in err
+    assert list(tmp_path.glob("edges-deep/*/checkpoints/last.ckpt"))
