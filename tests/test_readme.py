@@ -119,7 +119,11 @@ def test_a_command_works(command, here, monkeypatch, capfd):
         case ["convexp", "apply" | "evaluate" | "export", *_] as words:
             monkeypatch.setattr(sys, "argv", words)
             cli.main()
-            left = {"apply": "filtered/shapes.png", "export": f"{SHOWN_RUN}/export/edges_blur-deep.pt2", "evaluate": "."}
+            left = {
+                "apply": "filtered/shapes.png",
+                "export": f"{SHOWN_RUN}/export/edges_blur-deep.pt2",
+                "evaluate": ".",
+            }
             assert (here / left[words[1]]).exists()
             shutil.rmtree(here / SHOWN_RUN / "export", ignore_errors=True)  # what the run itself leaves is looked at
         case _:

@@ -18,6 +18,13 @@ COMMANDS = {
 
 def main() -> None:
     """Runs `convexp COMMAND …`."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # while something is imported; commands themselves say how to go on
+        sys.exit(130)
+
+
+def _main() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if command == "train":
         from convexp.runs import command as training

@@ -187,23 +187,29 @@ def test_a_picture_that_moved_far(tmp_path):
     assert words(found) == "shift right=-30 down=21"
 
 
-@pytest.mark.parametrize("kind", ["png", "jpg"])
+NOT_LINEAR = [
+    (Gamma(0.5), "gamma exponent=0.5"),
+    (Gamma(2.2), "gamma exponent=2.2"),
+    (Median(3), "median kernel_size=3"),
+    (Median(5), "median kernel_size=5"),
+    (Dilation(5), "dilation kernel_size=5"),
+    (Erosion(3), "erosion kernel_size=3"),
+    (Opening(5), "opening kernel_size=5"),
+    (Closing(3), "closing kernel_size=3"),
+    (Pipeline({"gradients": Gradients("sobel"), "magnitude": Magnitude()}), "sobel"),
+    (Bilateral(7, 0.1, 2.0), "bilateral kernel_size=7 sigma_color=0.1 sigma_space=2.0"),
+    (Equalize(), "equalize"),
+]
+AS_JPEG = ("gamma exponent=0.5", "median kernel_size=5", "sobel", "equalize")
+
+
 @pytest.mark.parametrize(
-    ("target", "expected"),
+    ("target", "expected", "kind"),
     [
-        (Gamma(0.5), "gamma exponent=0.5"),
-        (Gamma(2.2), "gamma exponent=2.2"),
-        (Median(3), "median kernel_size=3"),
-        (Median(5), "median kernel_size=5"),
-        (Dilation(5), "dilation kernel_size=5"),
-        (Erosion(3), "erosion kernel_size=3"),
-        (Opening(5), "opening kernel_size=5"),
-        (Closing(3), "closing kernel_size=3"),
-        (Pipeline({"gradients": Gradients("sobel"), "magnitude": Magnitude()}), "sobel"),
-        (Bilateral(7, 0.1, 2.0), "bilateral kernel_size=7 sigma_color=0.1 sigma_space=2.0"),
-        (Equalize(), "equalize"),
+        pytest.param(target, expected, kind, id=f"{expected}-{kind}")
+        for target, expected in NOT_LINEAR
+        for kind in ("png", *(["jpg"] if expected in AS_JPEG else []))
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_not_linear(target, expected, kind, tmp_path):
     found = identified(GRAY, target(GRAY[None])[0], kind, tmp_path)
@@ -263,3 +269,33 @@ def test_sizes_that_no_filter_has():
         identify(GRAY[:, :9, :9], GRAY[:, :9, :9])
     with pytest.raises(ConvexpError, match="C = 1 or 3"):
         identify(torch.rand(2, 30, 30), GRAY)
+
+
+@pytest.mark.parametrize("quality", [90, 75, 50, 20])
+def test_a_picture_and_its_own_jpeg_is_no_operator(quality, tmp_path):
+    before = COLOUR  # whose range is nearly the whole one, which autocontrast would make it
+    pixels = (before * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(tmp_path / "after.jpg", quality=quality)
+    found = identify(before, read_image(tmp_path / "after.jpg"), compression=compression_of(tmp_path / "after.jpg"))
+    assert found.kind in ("linear", "point")
+    assert found.match.fit.family.target == "identity"
+    assert found.match.fit.gain == pytest.approx(1, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image[:, ::2, ::2].repeat_interleave(2, 1).repeat_interleave(2, 2),
+        lambda image: torch.stack([row.roll(n % 2, 1) for n, row in enumerate(image.unbind(1))], 1),
+    ],
+    ids=["halved and enlarged", "every second row moved"],
+)
+def test_what_depends_on_the_place_is_no_kernel_and_noise(change, tmp_path):
+    before = COLOUR[:, :126, :130]
+    assert identified(before, change(before), "png", tmp_path).kind in ("unknown", "local")
+
+
+def test_the_other_way_round_a_blur_is_no_kernel_and_noise(tmp_path):
+    before = COLOUR
+    blurred, _ = through_file(GaussianBlur(13, 3.0, border="reflect")(before[None])[0], "png", tmp_path)
+    assert identified(blurred, before, "png", tmp_path).kind == "unknown"

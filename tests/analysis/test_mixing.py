@@ -6,7 +6,7 @@ from convexp.analysis.mixing import fitted_mixing, simple_mixings
 from convexp.analysis.observation import LUMA, Observation
 from convexp.analysis.recording import Recording
 from convexp.images import photograph
-from convexp.operators import ColourMatrix, Filter, sharpen
+from convexp.operators import ColourMatrix, Filter, gaussian_blur, sharpen
 
 COLOUR = photograph("coffee")[:, 90:187, 180:293]
 
@@ -43,6 +43,13 @@ def test_the_weights_of_a_kernel_and_a_matrix():
         found = fitted_mixing(observation, unclipped(observation.after, observation))
         weights = found.weights * torch.sign(found.weights[0])
         torch.testing.assert_close(weights / weights.sum(), torch.tensor([0.6, 0.1, 0.3]).double(), atol=0.01, rtol=0)
+
+
+def test_the_weights_under_a_wide_blur():
+    """The best 5×5 kernel is far from it; alone, its parts in each channel say next to nothing of the colours."""
+    observation = pair(gaussian_blur(ColourMatrix([[0.6, 0.1, 0.3]])(COLOUR[None]), 15, 3.0)[0])
+    found = fitted_mixing(observation, unclipped(observation.after, observation))
+    torch.testing.assert_close(found.weights, torch.tensor([0.6, 0.1, 0.3]).double(), atol=0.1, rtol=0)
 
 
 def test_kernels_of_the_colours():

@@ -1,7 +1,7 @@
 import torch
 
 from convexp.analysis.observation import Observation
-from convexp.analysis.predictability import SIDES, predictability
+from convexp.analysis.predictability import SIDES, predictability, unevenness
 from convexp.analysis.recording import Recording
 from convexp.images import photograph
 
@@ -28,3 +28,11 @@ def test_a_local_maximum_is_seen_in_a_window():
 def test_what_depends_on_the_place():
     rows = torch.linspace(-1, 1, GRAY.shape[1], dtype=torch.float64)[:, None]
     assert shares(GRAY * (1 - 0.2 * rows**2))[0] > 0.95
+
+
+def test_noise_is_as_strong_everywhere_and_what_a_filter_leaves_is_not():
+    place = (0, GRAY.shape[1], 0, GRAY.shape[2])
+    noise = 0.02 * torch.randn(GRAY.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert unevenness(Observation.of(GRAY, GRAY + noise, Recording(0.0)), GRAY, place) < 0.02
+    coarse = GRAY[:, ::2, ::2].repeat_interleave(2, 1).repeat_interleave(2, 2)[:, : GRAY.shape[1], : GRAY.shape[2]]
+    assert unevenness(Observation.of(GRAY, coarse, Recording(0.0)), GRAY, place) > 0.1

@@ -57,8 +57,8 @@ def test_too_few_pixels():
     assert take(image, image[0], image[0] > -1, side=9, offset=(0, 0), most=1000) is None
 
 
-def errors_of(noise):
-    image = scene(131, 127)
+def errors_of(noise, image=None):
+    image = scene(131, 127) if image is None else image
     target = filtered(image) + noise
     samples = take(image, target, target > -9, side=3, offset=(1, 1), most=10**6)
     weights, constant, _ = solve(samples.statistics)
@@ -78,11 +78,13 @@ def test_the_covariance_of_independent_noise_is_the_textbook_s():
 
 def test_errors_cover_what_correlated_noise_does_to_the_weights():
     """Of noise that is smooth, the textbook's errors are too small, these are not."""
+    smoothing = torch.ones(1, 1, 5, 5, dtype=torch.float64) / 5
+    image = torch.nn.functional.conv2d(scene(135, 131)[None], smoothing)[0]
     found, predicted = [], []
     for seed in range(40):
-        white = torch.randn(1, 1, 131, 127, dtype=torch.float64, generator=torch.Generator().manual_seed(100 + seed))
-        smooth = 0.1 * torch.nn.functional.conv2d(white, torch.ones(1, 1, 3, 3, dtype=torch.float64))[0, 0]
-        weights, covariance, _ = errors_of(smooth)
+        white = torch.randn(1, 1, 133, 129, dtype=torch.float64, generator=torch.Generator().manual_seed(100 + seed))
+        smooth = 0.1 * torch.nn.functional.conv2d(white, smoothing)[0, 0]
+        weights, covariance, _ = errors_of(smooth, image)
         found.append(weights)
         predicted.append(covariance.diagonal()[:-1].sqrt())
     spread = torch.stack(found).std(dim=0)

@@ -19,6 +19,7 @@ from convexp.operators.colour import GRAYSCALE, SEPIA
 NEAR = 2.0  # times the variance that the best kernel leaves: what is beyond is no candidate
 CERTAIN = 0.05  # of the variance that is lost in writing: nothing more complicated is tried
 TIERS = 3
+SIGNIFICANT = 200  # of squared errors, which go together in blocks: what another number must save, in noise
 ROUND = 1e-3  # of the variance that is lost in writing: so much may round numbers cost
 MOST = 10  # candidates that are compared on the pixels
 PASSES = 6  # in which what the file lost is predicted, and given back
@@ -261,7 +262,7 @@ def _simplest(good: list[Match], observation: Observation, own_size: int | None)
     least = min(found.agreement.mismatch for found in good)
     expected = min(found.agreement.expected for found in good)
     if observation.noise:
-        most = (1 + NATURAL) * least
+        most = (1 + SIGNIFICANT / observation.after[0].numel()) * least
     else:
         most = SLACK * least + 0.02 * expected + 1e-3 * observation.recording.step**2
     as_good = [found for found in good if found.agreement.mismatch <= most]

@@ -11,8 +11,8 @@ from convexp.analysis.linear_fit import SIDE, WIDE_SIDE, LinearFit, fit_linear, 
 from convexp.analysis.mixing import fitted_mixing, simple_mixings
 from convexp.analysis.nonlinear_fit import NonlinearFit, fit_nonlinear
 from convexp.analysis.observation import Observation
-from convexp.analysis.point_curve import PointCurve, global_curve, point_curve
-from convexp.analysis.predictability import predictability
+from convexp.analysis.point_curve import PointCurve, global_curve, point_curve, unchanged
+from convexp.analysis.predictability import predictability, unevenness
 from convexp.analysis.recording import Compression, Recording
 from convexp.analysis.wide_fit import fit_wide
 from convexp.images.registration import offset as registered
@@ -22,6 +22,7 @@ Kind = Literal["linear", "point", "local", "global", "unknown"]
 NEARLY = 2.0  # times the variance that is expected: a named kernel may still explain what the best one does not
 CLEAN = 0.98  # R² from which a kernel and noise are thought of at all
 PREDICTABLE = 0.03  # of what the best kernel leaves: if more can be told from the pixels around, it is no noise
+UNEVEN = 0.03  # of the differences between its squares, likewise
 MIXED = 5  # side of the kernel that tells how colours are mixed
 MIXES = 0.5  # of what is left without: colours that are mixed must leave less
 SMOOTH = 0.8  # R² of the best kernel, that a blur that keeps edges has at least
@@ -95,10 +96,15 @@ def identify(before: Tensor, after: Tensor, *, compression: Compression | None =
             return Identification(
                 "unknown", observation, reason=f"the {name} picture is flat, so that nothing can be told"
             )
-    same_everywhere = global_curve(observation)
-    if same_everywhere is not None:
-        return Identification("global", observation, curve=same_everywhere)
     best: LinearFit | None = None
+    if unchanged(observation):  # what is next to nothing, as stretching nearly all values to all, explains it, too
+        found, best = _linear(observation, fit_linear(observation, simple_mixings(observation)[0], side=1), best)
+        if found is not None:
+            return found
+    else:
+        same_everywhere = global_curve(observation)
+        if same_everywhere is not None:
+            return Identification("global", observation, curve=same_everywhere)
     for mixing in simple_mixings(observation):
         found, best = _linear(observation, fit_linear(observation, mixing), best)
         if found is not None:
@@ -218,7 +224,8 @@ def _without_a_name(observation: Observation, best: LinearFit | None, shares: di
         noisy = replace(observation, noise=noise)
         made, place = noisy.predicted(best.kernels, best.fit.box, best.constant)
         found, _ = _linear(noisy, replace(best, agreement=noisy.agreement(made, place)), None)
-        if found is not None:
+        # Noise is as strong on edges as elsewhere; what another filter leaves is not.
+        if found is not None and unevenness(observation, made, place) <= UNEVEN:
             return replace(found, noise=255 * noise**0.5, shares=shares)
     window = next((side for side, share in shares.items() if share >= 0.97 * around), None)
     r2 = 1 - (1 - max(best.agreement.r2, 0.0)) * (1 - around)

@@ -202,7 +202,10 @@ def _of_kernel_sentences(found: Identification) -> list[str]:
     elif max(fit.kernel.shape) > 1:
         said.append("border: cannot be told")
     if found.noise:
-        said.append(f"noise of about {found.noise:.1f} levels is added, that nothing around explains")
+        said.append(
+            f"noise of about {found.noise:.1f} levels is added, that nothing around explains; where it is in the first "
+            "picture, too, the errors are larger than is said here"
+        )
     clipped = float(((found.observation.after <= 0) | (found.observation.after >= 1)).double().mean())
     if clipped > 0.005:
         learnt = "; a model that learns from these pictures learns the clipping, too" if clipped > 0.05 else ""

@@ -57,6 +57,14 @@ def global_curve(observation: Observation) -> PointCurve | None:
     return None
 
 
+def unchanged(observation: Observation) -> bool:
+    """Whether the second picture is the first, but for what its file loses."""
+    before, after = _aligned(observation)
+    if before.shape != after.shape:
+        return False
+    return observation.agreement(before, (0, after.shape[1], 0, after.shape[2])).explained
+
+
 def point_curve(observation: Observation) -> PointCurve | None:
     """The curve that explains the second picture, or None."""
     before, after = _aligned(observation)

@@ -1,5 +1,7 @@
 """How much of what a kernel leaves can be told from the pixels around: noise, or something that is not linear."""
 
+from collections.abc import Generator
+
 import torch
 from torch import Tensor, nn
 
@@ -18,8 +20,34 @@ def predictability(observation: Observation, made: Tensor, place: tuple[int, int
         The fraction of the variance that is left, of windows up to each side; the side 0 stands for the place in the
         picture alone.
     """
+    residual = _residual(observation, made, place)
+    found: dict[int, float] = {}
+    for side, features in _features(observation, place):
+        found[side] = max(_held_out(features, residual), max(found.values(), default=0.0))
+    return found
+
+
+def unevenness(observation: Observation, made: Tensor, place: tuple[int, int, int, int]) -> float:
+    """How much of where a prediction leaves more, and where less, can be told from the pixels around.
+
+    Returns:
+        The fraction of the variance of the squared residual; about 0 if that is noise, as strong everywhere.
+    """
+    squares = _residual(observation, made, place).square()
+    *_, (_, features) = _features(observation, place)
+    return _held_out(features, squares - squares.mean())
+
+
+def _residual(observation: Observation, made: Tensor, place: tuple[int, int, int, int]) -> Tensor:
     first, last, start, end = place
-    residual = luma(observation.after[:, first:last, start:end] - made.clamp(0, 1))
+    return luma(observation.after[:, first:last, start:end] - made.clamp(0, 1))
+
+
+def _features(
+    observation: Observation, place: tuple[int, int, int, int]
+) -> Generator[tuple[int, list[Tensor]], None, None]:
+    """What windows up to each side tell of a pixel; the side 0 stands for its place."""
+    first, last, start, end = place
     top, left = observation.offset
     source = luma(observation.before)
     pad = max(SIDES) // 2
@@ -32,7 +60,7 @@ def predictability(observation: Observation, made: Tensor, place: tuple[int, int
     here = source[first + top : last + top, start + left : end + left]
     places = [torch.ones_like(here), rows, columns, rows * columns, rows.square(), columns.square()]
     features = [*places, *(here * place for place in places[1:])]
-    found = {0: _held_out(features, residual)}
+    yield 0, features
     for side in SIDES:
         if side == 1:
             features += [here.pow(power) for power in (2, 3, 4, 5)]
@@ -49,8 +77,7 @@ def predictability(observation: Observation, made: Tensor, place: tuple[int, int
                 for values in (mean, deviation, highest, lowest)
             ]
             features += [*local, local[1].square(), (local[2] - here) * (here - local[3]), (here - local[0]).pow(3)]
-        found[side] = max(_held_out(features, residual), max(found.values()))
-    return found
+        yield side, features
 
 
 def _held_out(features: list[Tensor], values: Tensor) -> float:

@@ -67,7 +67,7 @@ class Application:
         if min(made) < 1:
             raise ConvexpError(
                 f"an image of {height}×{width} is too small: the model reads {self.kernel[0]}×{self.kernel[1]} pixels "
-                "for one; take a larger image, or invent a border, as --border reflect"
+                "for one; take a larger image, or invent a border, as --border replicate"
             )
         return made
 

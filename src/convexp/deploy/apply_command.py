@@ -90,7 +90,9 @@ def _apply(typed: argparse.Namespace) -> None:
 
     from convexp.deploy.application import Application
     from convexp.deploy.filtering import filter_picture
+    from convexp.deploy.provenance import note_provenance, provenance
     from convexp.runs.filter import load_run
+    from convexp.runs.folder import RunFolder
 
     device = _device(typed.device)
     model = load_run(typed.run, checkpoint=typed.checkpoint, allow=typed.allow)
@@ -123,6 +125,10 @@ def _apply(typed: argparse.Namespace) -> None:
             advance=advance,
         )
 
+    if places.folder is not None:
+        weights = RunFolder(typed.run).checkpoint(typed.checkpoint)
+        made_by = provenance(weights, border=typed.border, gray=typed.gray)
+        note_provenance(places.folder, made_by, overwrite=typed.force)
     filter_all(places, work)
 
 

@@ -119,6 +119,8 @@ def _signals() -> Generator[None, None, None]:
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)  # a second one would strike while the first ends the work
         raise _Stopped(number)
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -118,9 +118,12 @@ def _tried(module: nn.Module, name: str, channels: int | None) -> tuple[Tensor, 
             except Exception as error:  # a user's module may raise anything
                 failure = error
                 continue
-            if not same:
-                raise NotLocalError(f"it changes the scale of an image ({_named(module, name)})")
-            return image, whole, growth
+            if same:
+                return image, whole, growth
+            # One that halves and doubles keeps the size of some images only: the last ones are such.
+            failure = NotLocalError(f"it changes the scale of an image ({_named(module, name)})")
+    if isinstance(failure, NotLocalError):
+        raise failure
     reason = " ".join(str(failure).split())
     raise ConvexpError(f"the model fails on noise of {HEIGHT}×{HEIGHT} ({_named(module, name)}): {reason}")
 

@@ -21,6 +21,4 @@ class Examples(nn.Module):
         Raises:
             ConvexpError: Always.
         """
-        raise ConvexpError(
-            "target=examples is known by its pictures alone: use data=pairs or another target"
-        )
+        raise ConvexpError("target=examples is known by its pictures alone: use data=pairs or another target")
