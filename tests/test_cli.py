@@ -80,7 +80,10 @@ MISTAKES = {
     "added value": (["+model.bias=true"], "+model.bias=true: model.bias has a value already; write model.bias=… on"),
     "deleted key": (["~seed"], "seed is missing: a run needs it; leave ~seed out"),
     "deleted group": (["~model"], "model is missing: a run needs it; leave ~model out"),
-    "wrong choice": (["model=depe"], "model=depe: no such choice; did you mean deep?; there are deep, single"),
+    "wrong choice": (
+        ["model=depe"],
+        "model=depe: no such choice; did you mean deep?; there are can24, can32, deep, single",
+    ),
     "null for a choice": (["model=null"], "model=null: must be the name of one of the group's choices, as model=deep"),
     "number for a choice": (["seed=1", "loss=2"], "loss=2: must be the name of one of the group's choices, as "),
     "unknown experiment": (["experiment=mine"], "experiment=mine: no such choice; there are notebook_edges_blur, not"),
@@ -173,6 +176,7 @@ def test_a_run_leaves_its_folder_and_a_table(command, tmp_path):
         "kernels",
         "loss",
         "metrics",
+        "val_images",
     }
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["trainer"]["max_steps"] == 2
@@ -392,7 +396,7 @@ def test_the_commands_are_listed(convexp_command, arguments):
 
 @pytest.mark.parametrize(("typed", "suggestion"), [("trian", "; did you mean train?"), ("fly", "")])
 def test_an_unknown_command_is_one_line(convexp_command, typed, suggestion):
-    line = f"convexp: {typed}: no such command{suggestion}; there are train, filter, search, runs, inspect"
+    line = f"convexp: {typed}: no such command{suggestion}; there are {', '.join(cli.COMMANDS)}"
     assert convexp_command(typed) == (line, "")
 
 

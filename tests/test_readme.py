@@ -115,7 +115,7 @@ def test_a_command_works(command, here, monkeypatch, capfd):
         case ["convexp", "identify", *_] as words:
             monkeypatch.setattr(sys, "argv", words)
             cli.main()
-            assert "Gaussian blur, σ = 1.50000 ± 0.00017, 9×9" in capfd.readouterr().out
+            assert "through Gaussian blur, σ = 1.50000 ± 0.0001" in capfd.readouterr().out
         case ["convexp", "apply" | "evaluate" | "export", *_] as words:
             monkeypatch.setattr(sys, "argv", words)
             cli.main()

@@ -16,6 +16,7 @@ from torch import nn
 import convexp
 from convexp.deploy import filtering
 from convexp.deploy.apply_command import apply_run
+from convexp.deploy.provenance import NOTE
 from convexp.images import photograph, read_image, write_image
 from convexp.images.decoding import decode
 from convexp.models import Standardised
@@ -70,7 +71,16 @@ def outcome(capsys, *arguments):
 
 
 def files(folder):
-    return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
+    """All but the note of what made them."""
+    found = {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
+    return found - {NOTE}
+
+
+def test_a_folder_of_another_run_is_not_gone_on_with(here, capsys):
+    assert outcome(capsys, "run", "photos")[0] == 0
+    code, *_ = outcome(capsys, "run", "photos", "--border", "reflect")
+    assert str(code).startswith("convexp: filtered holds what another run, or another border, has made")
+    assert outcome(capsys, "run", "photos", "--border", "reflect", "--force")[0] == 0
 
 
 def test_one_picture(here, capsys):

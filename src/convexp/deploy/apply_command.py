@@ -80,9 +80,14 @@ def _apply(typed: argparse.Namespace) -> None:
 
     from convexp.deploy.batch import filter_all, summary
     from convexp.deploy.destinations import Destinations
+    from convexp.deploy.provenance import note_provenance, provenance, require_same
 
     places = Destinations.of(typed.images, typed.output, to=typed.to, run=typed.run, overwrite=typed.force)
+    weights = RunFolder(typed.run).checkpoint(typed.checkpoint)
+    made_by = provenance(weights, border=typed.border, gray=typed.gray)
     if not places.todo:
+        if places.folder is not None:
+            require_same(places.folder, made_by)
         print(summary([], places))
         return
 
@@ -90,9 +95,7 @@ def _apply(typed: argparse.Namespace) -> None:
 
     from convexp.deploy.application import Application
     from convexp.deploy.filtering import filter_picture
-    from convexp.deploy.provenance import note_provenance, provenance
     from convexp.runs.filter import load_run
-    from convexp.runs.folder import RunFolder
 
     device = _device(typed.device)
     model = load_run(typed.run, checkpoint=typed.checkpoint, allow=typed.allow)
@@ -126,8 +129,6 @@ def _apply(typed: argparse.Namespace) -> None:
         )
 
     if places.folder is not None:
-        weights = RunFolder(typed.run).checkpoint(typed.checkpoint)
-        made_by = provenance(weights, border=typed.border, gray=typed.gray)
         note_provenance(places.folder, made_by, overwrite=typed.force)
     filter_all(places, work)
 
