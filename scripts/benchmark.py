@@ -1,6 +1,6 @@
 """The numbers that convexp lives by: each is a ratio of two sides measured in turn, the median of several rounds.
 
-python scripts/benchmark.py [--quick] [NAME ...]     (all: three quarters of an hour; --quick: eight minutes)
+python scripts/benchmark.py [--quick] [NAME ...]     (all: three quarters of an hour; --quick: ten minutes)
 """
 
 import argparse

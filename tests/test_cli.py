@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import convexp
 from convexp import cli
+from convexp.images import shapes, write_image
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 TINY = ["data=shapes", "data.height=37", "data.width=41", "trainer=cpu", "trainer.max_steps=2"]
@@ -342,6 +343,26 @@ def test_a_failing_job_stops_no_other(command, tmp_path):
     assert out.count("tensorboard --logdir") == 3  # of each run, and of the sweep
 
 
+def test_of_many_validation_images_the_worst_are_shown_and_what_cannot_be_read_is_counted(command, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number in range(9):
+        write_image(shapes(37, 41, seed=number), tmp_path / f"photos/{number}.png")
+    (tmp_path / "photos/bad.png").write_bytes((tmp_path / "photos/0.png").read_bytes()[:90])
+    code, out, err = command("data=files", "data.train=photos", "data.val_fraction=0.5", "trainer.max_steps=2")
+    assert code == 0
+    assert "convexp: photos/bad.png cannot be decoded" in err
+    assert "  could not be read, left out (1): bad" in out.splitlines()
+    (folder,) = (tmp_path / "outputs/highpass-single").iterdir()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["left_out"] == {"count": 1, "names": ["bad"]}
+    names = [row.partition(",")[0] for row in (folder / "val_images.csv").read_text().splitlines()[1:]]
+    assert 4 <= len(set(names)) == len(names) <= 5
+    assert "bad" not in names
+    tags = EventAccumulator(str(folder)).Reload().Tags()["images"]
+    assert {"worst/1", "worst/2", "worst/3"} <= set(tags)
+    assert (folder / "worst.png").stat().st_size > 1000
+
+
 def test_a_strangers_run_is_not_resumed(command, tmp_path):
     command(*TINY)
     (folder,) = (tmp_path / "outputs/highpass-single").iterdir()
@@ -392,6 +413,14 @@ def test_the_commands_are_listed(convexp_command, arguments):
         "inspect": "look inside a trained",
     }
     assert all(f"  {command:10}{what}" in out for command, what in words.items())
+
+
+def test_control_c_while_a_command_begins_is_no_traceback(convexp_command, monkeypatch):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("convexp.analysis.identify.command.identify_pair", interrupted)
+    assert convexp_command("identify", "before.png", "after.png") == (130, "")
 
 
 @pytest.mark.parametrize(("typed", "suggestion"), [("trian", "; did you mean train?"), ("fly", "")])

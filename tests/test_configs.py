@@ -53,13 +53,11 @@ def test_the_choices_are_found():
     assert {"train", "data/photos", "model/deep", "target/edges_blur", "hydra/help/convexp"} <= set(NAMES)
 
 
-# How a sweep is launched is tested in tests/runs/test_launchers.py.
+# How a sweep is launched is tested in tests/runs/test_launchers.py, several processes in tests/training/test_processes.py.
 @pytest.mark.parametrize(
-    "name", [name for name in NAMES if name != "trainer/ddp" and not name.startswith("hydra/launcher/")]
+    "name", [name for name in NAMES if not name.startswith(("trainer/ddp", "hydra/launcher/", "target/examples"))]
 )
 def test_every_choice_trains(name, tmp_path):
-    if name == "target/examples":
-        pytest.skip("data=pairs brings it, and is tested here, too")
     if name == "trainer/gpu" and not torch.cuda.is_available():
         pytest.skip("there is no GPU here")
     small = ["data.size=64", "trainer.max_steps=2", *(["data=photo"] if name.startswith("target/") else [])]
@@ -70,9 +68,15 @@ def test_every_choice_trains(name, tmp_path):
         assert (tmp_path / "run" / picture).stat().st_size > 1000
 
 
-def test_ddp_is_composed():
-    trainer = composed(["trainer=ddp"])["trainer"]
-    assert (trainer["strategy"], trainer["devices"]) == ("ddp", "auto")
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+def test_several_processes_are_composed(strategy):
+    trainer = composed([f"trainer={strategy}"])["trainer"]
+    assert (trainer["strategy"], trainer["devices"]) == (strategy, "auto")
+
+
+def test_pairs_bring_their_target():
+    pairs = composed(["data=pairs", "data.inputs=before", "data.targets=after"])
+    assert pairs["target"] == {"_target_": "convexp.operators.Examples"}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("experiment/")])

@@ -49,7 +49,7 @@ def _main() -> None:
 
         inspect(sys.argv[2:])
     elif command == "identify":
-        from convexp.analysis.identify_command import identify_pair
+        from convexp.analysis.identify.command import identify_pair
 
         identify_pair(sys.argv[2:])
     elif command == "apply":

@@ -383,3 +383,15 @@ def test_the_kernel_at_a_chosen_pixel(perfect, capsys):
     with pytest.raises(SystemExit):
         inspect([str(perfect), "--at", "a"])
     assert "a: must be two whole numbers, as 120,80" in capsys.readouterr().err
+
+
+def test_a_run_on_pictures_before_and_after_has_no_operator_to_ask(make_run, tmp_path):
+    for folder in ("before", "after"):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            write_image(shapes(97, 103, seed=number), tmp_path / f"{folder}/{number}.png")
+    pairs = ["data=pairs", f"data.inputs={tmp_path / 'before'}", f"data.targets={tmp_path / 'after'}", "data.gray=true"]
+    found = inspect_run(make_run(edges_blur(), EDGES_BLUR, *pairs))
+    assert found.facts["verdict"] is None
+    assert found.facts["local_kernels"]
+    assert "cosine_to_true" not in found.facts["local_kernels"].get("edge", {})

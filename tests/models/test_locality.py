@@ -96,3 +96,12 @@ def test_nothing_is_changed():
 def test_the_rows_of_a_part():
     reach = Reach(2, 1, (0, 0))
     assert [reach.rows(*part, 10) for part in ((0, 3), (5, 6), (9, 10))] == [(0, 4), (3, 7), (7, 10)]
+
+
+def test_what_halves_and_doubles_keeps_the_size_of_some_images():
+    halving = nn.Sequential(nn.Conv2d(1, 4, 2, stride=2), nn.ELU(), nn.ConvTranspose2d(4, 1, 2, stride=2))
+    assert size_of(halving, 1) == ((0, 0), 1)
+    with pytest.raises(NotLocalError, match="it makes something else of a part than of the whole"):
+        reach_of(halving, "", 1)
+    with pytest.raises(NotLocalError, match="it changes the scale of an image"):
+        size_of(nn.Conv2d(1, 1, 2, stride=2), 1)

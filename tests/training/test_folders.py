@@ -260,3 +260,12 @@ def test_a_single_pair_of_a_row(tmp_path):
     both = {"inputs": str(tmp_path / "photo.png"), "targets": str(tmp_path / "edited.png"), "centred": True}
     with pytest.raises(ConvexpError, match="photo is 6×23: too few rows to learn from some and validate on others"):
         pairs_of(tmp_path, **both).setup()
+
+
+def test_what_is_measured_on_some_of_many_is_said(tmp_path):
+    for number in range(70):
+        save(noise(number, 12, 13), tmp_path / f"before/{number}.png")
+    many = {"operator": negative, "seed": 0, "train": str(tmp_path / "before"), "crop_size": 11}
+    assert ready(Files(**many)).notes == []
+    (note,) = ready(Files(**many, cache_gb=1e-5)).notes
+    assert note == "70 images do not fit into data.cache_gb; what is measured on them, as train/mse, is of 64"

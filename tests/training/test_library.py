@@ -109,7 +109,15 @@ def test_of_a_part_that_is_damaged_the_sample_has_the_next_that_is_not():
 def test_processes_agree_on_what_is_damaged():
     library = library_of(Shelf("2"), nbytes=6 * NBYTES, room=1, tolerant=True)
     list(library.values())
-    library.agree(lambda flags: torch.maximum(flags, torch.tensor([0, 0, 0, 0, 1, 0], dtype=torch.uint8)))
+
+    class Strategy:
+        root_device = torch.device("cpu")
+
+        def reduce(self, flags, reduce_op):
+            assert reduce_op == "max"
+            return torch.maximum(flags, torch.tensor([0, 0, 0, 0, 1, 0], dtype=torch.int32))
+
+    library.agree(Strategy())
     assert library.damaged == ["2", "4"]
 
 

@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,10 +59,8 @@ def evaluate_run(arguments: Sequence[str]) -> None:
             _write_table(found, Path(typed.csv))
     except ConvexpError as error:
         sys.exit(f"convexp: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
     if typed.json:
-        print(json.dumps(_finite({"overall": found.overall, "images": found.images, "left_out": found.left_out})))
+        print(_json(found))
     else:
         _print(found)
 
@@ -85,13 +84,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _print(found: "Evaluation") -> None:
-    print(f"\n  {'':28}{'MSE':>12}{'R²':>10}{'PSNR':>9}{'SSIM':>9}")
     count = len(found.images)
     rows = [(f"{count} image{'s' * (count != 1)}", found.overall)]
-    shown = dict(list(found.images.items())[:_SHOWN])
-    rows += [(f"  {name}"[:28], parts) for name, parts in shown.items()]
-    for name, parts in rows:
-        print(f"  {name:28}{parts['mse']:12.4e}{parts['r2']:10.4g}{parts['psnr']:9.2f}{parts['ssim']:9.4f}")
+    rows += [(f"  {name}"[:28], parts) for name, parts in islice(found.images.items(), _SHOWN)]
+    print(f"\n  {'':28}{'MSE':>12}{'R²':>10}{'PSNR':>9}{'SSIM':>9}")
+    for name, (mse, r2, psnr, ssim) in rows:
+        print(f"  {name:28}{mse:12.4e}{r2:10.4g}{psnr:9.2f}{ssim:9.4f}")
     if count > _SHOWN:
         print(f"    … and {count - _SHOWN} better ones; --csv FILE has them all")
     if found.left_out:
@@ -101,21 +99,21 @@ def _print(found: "Evaluation") -> None:
     print()
 
 
+def _json(found: "Evaluation") -> str:
+    from convexp.training.metrics import COLUMNS
+
+    def named(parts: Sequence[float]) -> dict[str, float | None]:
+        # JSON has no infinity, and no NaN.
+        return {name: part if math.isfinite(part) else None for name, part in zip(COLUMNS, parts, strict=True)}
+
+    images = {name: named(parts) for name, parts in found.images.items()}
+    return json.dumps({"overall": named(found.overall), "images": images, "left_out": found.left_out})
+
+
 def _write_table(found: "Evaluation", path: Path) -> None:
-    import csv
+    from convexp.training.metrics import table
 
     try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            rows = [{"image": name, **parts} for name, parts in found.images.items()]
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        path.write_text(table(found.images), encoding="utf-8")
     except OSError as error:
         raise ConvexpError(f"{path} cannot be written ({error.strerror}); name another place") from error
-
-
-def _finite(value: object) -> object:
-    """JSON has no infinity, and no NaN."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

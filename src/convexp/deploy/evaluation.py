@@ -23,7 +23,7 @@ from convexp.runs.parts import describe_data
 from convexp.training.data import ImageData
 from convexp.training.folders import Files, Pairs
 from convexp.training.library import Library
-from convexp.training.metrics import COLUMNS, Similarity, image_metrics, of_one_image
+from convexp.training.metrics import COLUMNS, Similarity, image_metrics, of_one_image, worst_first
 
 ROOM = 1e-3  # gigabytes, so that each image is forgotten when it was measured
 
@@ -33,13 +33,13 @@ class Evaluation:
     """What was measured.
 
     Args:
-        overall: The metrics that `COLUMNS` names: MSE, R² and PSNR over all pixels, SSIM the images' mean.
+        overall: What `convexp.training.metrics.COLUMNS` names: MSE, R² and PSNR over all pixels, SSIM the images' mean.
         images: The same of each image by name, the worst PSNR first.
         left_out: Names of pictures that could not be read.
     """
 
-    overall: dict[str, float]
-    images: dict[str, dict[str, float]]
+    overall: list[float]
+    images: dict[str, list[float]]
     left_out: list[str]
 
 
@@ -78,19 +78,19 @@ def evaluate(
     # The ignore: torch's stubs leave this form of the call out.
     model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     library, application = _library(config, folder, images, targets), Application(model)
-    metrics, each = image_metrics().to(device), dict[str, dict[str, float]]()
+    metrics, each = image_metrics().to(device), dict[str, list[float]]()
     similarity = cast("Similarity", metrics["ssim"])
     for number, (name, pair) in enumerate(library.items(), 1):
         output, target = common_center(_output(application, pair.input.to(device), name), pair.target.to(device))
         output, target = output.float().contiguous(), target.contiguous()
         metrics.update(output, target)
-        each[name] = dict(zip(COLUMNS, of_one_image(output, target, similarity=similarity.latest), strict=True))
+        each[name] = of_one_image(output, target, similarity=similarity.latest)
         advance(number, len(library))
     if not each:
         raise ConvexpError(f"{images or folder.config}: there is no picture to measure on")
     overall = {name: float(value) for name, value in metrics.compute().items()}
-    worst_first = dict(sorted(each.items(), key=lambda item: item[1]["psnr"]))
-    return Evaluation({name: overall[name] for name in COLUMNS}, worst_first, library.damaged)
+    images_of = {name: each[name] for name in worst_first(each)}
+    return Evaluation([overall[name] for name in COLUMNS], images_of, library.damaged)
 
 
 def _library(config: Mapping[str, Any], folder: RunFolder, images: str | None, targets: str | None) -> Library:

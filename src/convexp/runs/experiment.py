@@ -225,7 +225,7 @@ class _Experiment:
                 if task.measured_at != trainer.global_step:
                     trainer.validate(task, datamodule=source, verbose=False)
                 for library in (self.data.train_pairs, self.data.val_pairs):
-                    library.agree(self._most)
+                    library.agree(trainer.strategy)
                 if trainer.is_global_zero:
                     metrics = self._finish()
         except Pruned as pruned:
@@ -262,11 +262,6 @@ class _Experiment:
         self.trainer.val_check_interval, self.trainer.gradient_clip_val = stretches.per_validation, None
         return stretches
 
-    def _most(self, flags: torch.Tensor) -> torch.Tensor:
-        """What is the largest in any process."""
-        strategy = self.trainer.strategy
-        return strategy.reduce(flags.int().to(strategy.root_device), reduce_op="max").to(flags)
-
     def _finish(self) -> dict[str, Any]:
         """Measures the last and the best weights, and writes pictures and, last of all, the metrics."""
         trainer, task, quadratic, checkpoints = self.trainer, self.task, self.quadratic, self.checkpoints
@@ -292,15 +287,8 @@ class _Experiment:
         )
         metrics = {"final": final, "best": best, **more, **facts}
         least = None if quadratic is None or quadratic.optimum.perfect else quadratic.optimum.loss
-        report.save_pictures(
-            self.folder,
-            model,
-            self.data.val_pairs,
-            self.curves.steps,
-            self.curves.losses,
-            least,
-            template=self.data.template_size,
-        )
+        drawn, template = (self.curves.steps, self.curves.losses, least), self.data.template_size
+        report.save_pictures(self.folder, model, self.data.val_pairs, *drawn, template=template)
         assert isinstance(trainer.logger, Events)
         for tag, picture in write_val_images(self.folder, model, self.data.val_pairs, images).items():
             write_picture(trainer.logger.experiment, tag, picture, int(best["step"]))

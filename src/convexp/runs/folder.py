@@ -1,14 +1,12 @@
 """The folder of a run: the names of what it holds, and how that is read and written."""
 
-import csv
 import fcntl
-import io
 import json
 import math
 import os
 import re
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
@@ -155,15 +153,13 @@ class RunFolder:
         """
         self._write(self.metrics, _json(metrics), advice=f"free some space, then resume={self.path}")
 
-    def write_val_images(self, columns: Sequence[str], rows: Iterable[Sequence[str | float]]) -> None:
-        """Writes a table of the validation images.
+    def write_val_images(self, table: str) -> None:
+        """Writes the table of the validation images.
 
         Raises:
             ConvexpError: If it cannot be written.
         """
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-        self._write(self.val_images, text.getvalue(), advice=f"free some space, then resume={self.path}")
+        self._write(self.val_images, table, advice=f"free some space, then resume={self.path}")
 
     def write_inspection(self, facts: Mapping[str, Any]) -> None:
         """Writes what an inspection found, into its folder, which is there.

@@ -12,12 +12,12 @@ from convexp.images.pictures import Comparison
 from convexp.models.blocks import feature_maps
 from convexp.runs.folder import RunFolder
 from convexp.training.library import Library
-from convexp.training.metrics import COLUMNS
+from convexp.training.metrics import table, worst_first
 from convexp.training.pictures import centre
 
 WORST = 3  # are shown
 SIDE = 384  # of the part of them that is shown, in pixels
-_PSNR, _TITLE, _GAP = COLUMNS.index("psnr"), 20, 12
+_TITLE, _GAP = 20, 12
 
 
 def write_val_images(
@@ -37,13 +37,12 @@ def write_val_images(
     Raises:
         ConvexpError: If a file cannot be written.
     """
-    order = sorted(images.items(), key=lambda row: row[1][_PSNR])
-    folder.write_val_images(("image", *COLUMNS), [(name, *(f"{part:.6g}" for part in parts)) for name, parts in order])
-    if len(order) <= WORST:
+    folder.write_val_images(table(images))
+    if len(images) <= WORST:
         return {}
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     shown: dict[str, Tensor] = {}
-    there = [name for name, _ in order if name in pairs]  # and was not removed since a run that goes on
+    there = [name for name in worst_first(images) if name in pairs]  # and was not removed since a run that goes on
     for number, name in enumerate(there[:WORST], 1):
         pair = centre(pairs[name], SIDE)
         output, target = common_center(feature_maps(model, pair.input.to(device))[0].cpu(), pair.target)

@@ -179,10 +179,15 @@ class _Loader(DataLoader[list[Pair]]):
     def __iter__(self) -> Iterator[list[Pair]]:  # pyright: ignore[reportIncompatibleMethodOverride]  # torch's own class
         with _as_many_as_wished():
             batches = super().__iter__()
+        failure: Failure | None = None
         for batch in batches:
             if isinstance(batch, Failure):
-                raise ConvexpError(batch.message)
+                failure = batch
+                break
             yield batch
+        del batches  # so that its workers end now, and not when the error's traceback is forgotten
+        if failure is not None:
+            raise ConvexpError(failure.message)
 
 
 def _leave_signals(_worker: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.strategies import Strategy
 
 from convexp.errors import ConvexpError
 from convexp.training.pairs import Pair
@@ -111,13 +112,10 @@ class Library(Mapping[str, Pair]):
         """Leaves this process its part of the room, one of so many."""
         self.room /= count
 
-    def agree(self, most: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        """Lets processes that do not share a library know what each of them has found damaged.
-
-        Args:
-            most: The largest that any process has of each number.
-        """
-        self._flags = most(self._flags)
+    def agree(self, strategy: Strategy) -> None:
+        """Lets processes that do not share a library know what each of them has found damaged; all have to ask."""
+        flags = self._flags.int().to(strategy.root_device)
+        self._flags = strategy.reduce(flags, reduce_op="max").to(self._flags)
 
     @property
     def damaged(self) -> list[str]:

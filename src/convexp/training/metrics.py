@@ -1,7 +1,9 @@
 """How close a model's output is to the target, over whole images."""
 
+import csv
+import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +132,24 @@ def of_one_image(output: Tensor, target: Tensor, *, similarity: float) -> list[f
 
 
 COLUMNS = ("mse", "r2", "psnr", "ssim")
+
+
+def worst_first(images: Mapping[str, Sequence[float]]) -> list[str]:
+    """The names of images, of each of which there is what `COLUMNS` names, the least PSNR first."""
+    return sorted(images, key=lambda name: images[name][COLUMNS.index("psnr")])
+
+
+def table(images: Mapping[str, Sequence[float]]) -> str:
+    r"""The same as CSV with a row for each image, the worst first.
+
+    >>> table({"cat": [0.01, 0.9, 20, 0.8], "dog": [0.1, 0.5, 10, 0.4]})
+    'image,mse,r2,psnr,ssim\ndog,0.1,0.5,10,0.4\ncat,0.01,0.9,20,0.8\n'
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("image", *COLUMNS))
+    writer.writerows((name, *(f"{part:.6g}" for part in images[name])) for name in worst_first(images))
+    return text.getvalue()
 
 
 def image_metrics() -> MetricCollection:

@@ -1,0 +1,1 @@
+"""Which filter it was, from a picture before it and one after it."""
