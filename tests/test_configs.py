@@ -53,7 +53,7 @@ def test_the_choices_are_found():
     assert {"train", "data/photos", "model/deep", "target/edges_blur", "hydra/help/convexp"} <= set(NAMES)
 
 
-# How a sweep is launched is tested in tests/runs/test_launchers.py, several processes in tests/training/test_processes.py.
+# Launchers are tested in tests/runs/test_launchers.py, several processes in tests/training/test_processes.py.
 @pytest.mark.parametrize(
     "name", [name for name in NAMES if not name.startswith(("trainer/ddp", "hydra/launcher/", "target/examples"))]
 )

@@ -11,7 +11,7 @@ COMMANDS = {
     "inspect": "look inside a trained filter: convexp inspect outputs/edges_blur-deep/2026-11-22_09-30-00",
     "identify": "which filter was it: convexp identify before.png after.png",
     "apply": "filter images with what a run has learned: convexp apply RUN photos -o filtered",
-    "evaluate": "measure a run on other images: convexp evaluate RUN photos",
+    "evaluate": "measure a run on other images: convexp evaluate RUN --data photos",
     "export": "hand a filter to other software: convexp export RUN --to onnx",
 }
 
