@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from convexp.errors import ConvexpError
@@ -16,12 +15,9 @@ from convexp.images.samples import find_photograph
 from convexp.models import receptive_field
 from convexp.operators.examples import Examples
 from convexp.operators.response import Operator
-from convexp.operators.template import Template
-from convexp.runs.config import checked
-from convexp.runs.construction import require_trust
-from convexp.runs.filter import load_run, read_checkpoint
+from convexp.runs.filter import read_checkpoint
+from convexp.runs.finished import FinishedRun
 from convexp.runs.folder import RunFolder
-from convexp.runs.parts import describe_data
 from convexp.training.data import ImageData
 from convexp.training.pairs import Pair, make_pair
 from convexp.training.pictures import centre
@@ -82,15 +78,9 @@ class Subject:
             ConvexpError: If the folder is not a run's, an image cannot be read or is too small, or a class is not
                 allowed.
         """
-        folder = RunFolder(run)
-        config = checked(OmegaConf.create(folder.read_config()))
-        for part in ("model", "target", "data"):
-            require_trust(config[part], allow=allow)
-        model = load_run(run, checkpoint=checkpoint, allow=allow)
-        data = describe_data(config)
+        finished = FinishedRun.read(run, checkpoint=checkpoint, allow=allow)
+        folder, model, data = finished.folder, finished.model, finished.data()
         try:
-            if isinstance(data.operator, Template):
-                data.operator.template = folder.read_template()
             if image is None and isinstance(data.operator, Examples):
                 pairs = {name: _centred(model, name, pair) for name, pair in islice(data.validation().items(), MOST)}
             else:
@@ -108,7 +98,7 @@ class Subject:
             raise ConvexpError(f"--at {at[0]},{at[1]} is not inside {name}, which is {height}×{width}")
         step = read_checkpoint(folder.checkpoint(checkpoint)).get("global_step")
         step = step if isinstance(step, int) and 0 <= step < 2**62 else 0
-        target = str(config["choices"].get("target") or "target")
+        target = str(finished.config["choices"].get("target") or "target")
         return cls(folder, target, model, data.operator, pairs, step, checkpoint, at)
 
 

@@ -1,12 +1,11 @@
 """How well a finished run does on other images."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from convexp.deploy.application import Application
@@ -14,13 +13,7 @@ from convexp.deploy.rows import rows_of
 from convexp.errors import ConvexpError
 from convexp.images.alignment import common_center
 from convexp.images.samples import TRAINING, VALIDATION
-from convexp.operators.template import Template
-from convexp.runs.config import checked
-from convexp.runs.construction import require_trust
-from convexp.runs.filter import load_run
-from convexp.runs.folder import RunFolder
-from convexp.runs.parts import describe_data
-from convexp.training.data import ImageData
+from convexp.runs.finished import FinishedRun
 from convexp.training.folders import Files, Pairs
 from convexp.training.library import Library
 from convexp.training.metrics import COLUMNS, Similarity, image_metrics, of_one_image, worst_first
@@ -69,15 +62,11 @@ def evaluate(
         ConvexpError: If the folder is not a run's, an image or its target cannot be read or does not fit, or the run
             has no operator and there are no targets.
     """
-    folder = RunFolder(run)
-    config = checked(OmegaConf.create(folder.read_config()))
-    for part in ("model", "target", "data"):
-        require_trust(config[part], allow=allow)
-    model = load_run(run, checkpoint=checkpoint, allow=allow)
+    finished = FinishedRun.read(run, checkpoint=checkpoint, allow=allow)
     device = device or torch.device("cpu")
     # The ignore: torch's stubs leave this form of the call out.
-    model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    library, application = _library(config, folder, images, targets), Application(model)
+    finished.model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    library, application = _library(finished, images, targets), Application(finished.model)
     metrics, each = image_metrics().to(device), dict[str, list[float]]()
     similarity = cast("Similarity", metrics["ssim"])
     for number, (name, pair) in enumerate(library.items(), 1):
@@ -87,39 +76,31 @@ def evaluate(
         each[name] = of_one_image(output, target, similarity=similarity.latest)
         advance(number, len(library))
     if not each:
-        raise ConvexpError(f"{images or folder.config}: there is no picture to measure on")
+        raise ConvexpError(f"{images or finished.folder.config}: there is no picture to measure on")
     overall = {name: float(value) for name, value in metrics.compute().items()}
     images_of = {name: each[name] for name in worst_first(each)}
     return Evaluation([overall[name] for name in COLUMNS], images_of, library.damaged)
 
 
-def _library(config: Mapping[str, Any], folder: RunFolder, images: str | None, targets: str | None) -> Library:
+def _library(run: FinishedRun, images: str | None, targets: str | None) -> Library:
     if images is None:
         if targets is not None:
             raise ConvexpError("--targets belong to images: name these, too, as --data before --targets after")
-        return _described(config, folder).validation()
-    own: dict[str, Any] = {"_partial_": True, "gray": config["data"].get("gray", False), "crop_size": None}
+        return run.data().validation()
+    own: dict[str, Any] = {"_partial_": True, "gray": run.config["data"].get("gray", False), "crop_size": None}
     if images in TRAINING + VALIDATION and not Path(images).exists() and targets is None:
-        node = {"_target_": "convexp.training.Photo", "name": images, **own}
-        data = _described({**config, "data": node}, folder)
+        data = run.data(data={"_target_": "convexp.training.Photo", "name": images, **own})
         return data.library(data.training_images())
     own["cache_gb"] = ROOM
     if targets is None:
-        if config["target"]["_target_"] == "convexp.operators.Examples":
+        if run.config["target"]["_target_"] == "convexp.operators.Examples":
             raise ConvexpError("the run has learned from pictures; name their targets, too, as --targets after")
-        data = _described({**config, "data": {"_target_": "convexp.training.Files", "train": images, **own}}, folder)
+        data = run.data(data={"_target_": "convexp.training.Files", "train": images, **own})
     else:
         node = {"_target_": "convexp.training.Pairs", "inputs": images, "targets": targets, "centred": True, **own}
-        data = _described({**config, "data": node, "target": {"_target_": "convexp.operators.Examples"}}, folder)
+        data = run.data(data=node, target={"_target_": "convexp.operators.Examples"})
     assert isinstance(data, Files | Pairs)
     return data.everything()
-
-
-def _described(config: Mapping[str, Any], folder: RunFolder) -> ImageData:
-    data = describe_data(config)
-    if isinstance(data.operator, Template):
-        data.operator.template = folder.read_template()
-    return data
 
 
 def _output(application: Application, image: Tensor, name: str) -> Tensor:
