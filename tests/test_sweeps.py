@@ -302,14 +302,6 @@ def test_runs_share_the_cores_of_a_machine(command, tmp_path):
     assert [row["status"] for row in together].count("finished") == 2
 
 
-@pytest.mark.slow
-def test_a_run_of_a_sweep_may_have_several_processes(tmp_path):
-    words = [*TINY, "seed=0", "trainer.strategy=ddp_spawn", "trainer.devices=2"]
-    subprocess.run([sys.executable, TRAIN, *words], cwd=tmp_path, check=True, timeout=300)
-    rows = results(tmp_path / "outputs/sweeps/highpass-single")
-    assert [(row["status"], row["step"]) for row in rows] == [("finished", "2")]
-
-
 def test_ddp_fails_in_the_table_too(command, tmp_path):
     code, out, _ = command(*TINY, "trainer.strategy=ddp", "seed=0,1")
     reason = "trainer.strategy=ddp with trainer.devices=1 under -m: its processes would each start all of it"

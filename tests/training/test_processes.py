@@ -29,12 +29,12 @@ SETTINGS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
-def test_two_processes_learn_what_one_learns_of_batches_twice_as_large(tmp_path, strategy):
+@pytest.mark.parametrize("words", [["trainer.strategy=ddp"], ["-m", "seed=0", "trainer.strategy=ddp_spawn"]])
+def test_two_processes_learn_what_one_learns_of_batches_twice_as_large(tmp_path, words):
     process = subprocess.run(
         [
-            *[sys.executable, "-m", "convexp.runs.command", *SETTINGS, f"outputs={tmp_path}"],
-            *[f"trainer.strategy={strategy}", "trainer.accelerator=cpu", "trainer.devices=2"],
+            *[sys.executable, "-m", "convexp.runs.command", *words, *SETTINGS],
+            *[f"outputs={tmp_path}", "trainer.accelerator=cpu", "trainer.devices=2"],
         ],
         capture_output=True,
         text=True,
@@ -43,14 +43,14 @@ def test_two_processes_learn_what_one_learns_of_batches_twice_as_large(tmp_path,
         cwd=tmp_path,
     )
     assert process.returncode == 0, process.stderr
-    (two,) = (tmp_path / "edges-deep").iterdir()
+    (two,) = (path.parent for path in tmp_path.rglob("metrics.json"))
 
     one = tmp_path / "one"
     with initialize_config_module("convexp.configs", version_base="1.3"):
         config = checked(compose("train", overrides=[*SETTINGS, "trainer=cpu", "data.batch_size=8"]))
     run({**config, "choices": {}}, one)
 
-    assert process.stdout.count("val/mse") == 1  # one of them speaks
+    assert process.stdout.count(f"{STEPS} steps in ") == 1  # one of them speaks
     metrics, expected = (json.loads((folder / "metrics.json").read_text()) for folder in (two, one))
     assert metrics["steps"] == STEPS
     for key in ("train/mse", "val/mse", "val/r2", "val/psnr", "val/ssim"):
