@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from convexp.analysis.identify.kernel_fit import solve
@@ -90,3 +91,17 @@ def test_errors_cover_what_correlated_noise_does_to_the_weights():
     spread = torch.stack(found).std(dim=0)
     ratio = float(torch.stack(predicted).mean() / spread.mean())
     assert 0.7 < ratio < 1.3
+
+
+@pytest.mark.parametrize("levels", [9, 40])
+def test_all_pixels_of_a_level_are_rounded_alike(levels):
+    """Ten thousand pixels tell no more of a gain than their few levels: its errors are as large as if they were few."""
+    image = 5 * torch.randint(levels, (1, 100, 100), generator=torch.Generator().manual_seed(4)).double() / 255
+    away = []
+    for gain in torch.linspace(0.62, 0.97, 20, dtype=torch.float64):
+        target = (255 * (gain * image[0] + 0.02)).round() / 255
+        samples = take(image, target, target > -9, side=1, offset=(0, 0), most=10**6, rounding=1 / 255**2 / 12)
+        weights, constant, _ = solve(samples.statistics)
+        covariance = samples.covariance(torch.eye(1, dtype=torch.float64), weights, constant, (0, 0, 0, 0))
+        away.append(float((weights[0] - gain) / covariance[0, 0].sqrt()))
+    assert sum(abs(distance) < 2 for distance in away) >= 18  # not of a gain by whose multiples all are rounded one way

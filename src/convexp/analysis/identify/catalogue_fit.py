@@ -84,7 +84,14 @@ class Problem:
 
 
 def fit_family(
-    family: Family, samples: Samples, best: Tensor, *, gains: Sequence[float], sizes: Sequence[int], least: float
+    family: Family,
+    samples: Samples,
+    best: Tensor,
+    *,
+    gains: Sequence[float],
+    sizes: Sequence[int],
+    least: float,
+    near: float = 0.0,
 ) -> list[CatalogueFit]:
     """A family's best parameters at each size, without standard errors.
 
@@ -95,6 +102,7 @@ def fit_family(
         gains: Which gains are natural; others are fitted, with a constant, where that leaves less.
         sizes: Which sizes to try.
         least: The variance that is hoped for; what stays far above it is given up early.
+        near: The variance up to which a natural gain stays beside a fitted one that leaves much less.
     """
     found: list[CatalogueFit] = []
     reach = samples.side // 2
@@ -117,7 +125,7 @@ def fit_family(
             free = _fit(family, size, starts, problem, None, least)
             if natural - free.variance > NATURAL * free.variance:
                 found.append(free)
-                if natural > 3 * free.variance:
+                if natural > max(3 * free.variance, near):
                     continue
         found += own
     return found

@@ -1,49 +1,27 @@
 """The kernel of the catalogue that explains two pictures as well as the best kernel does, with the fewest numbers."""
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from convexp.analysis.identify.catalogue_fit import NATURAL, CatalogueFit, fit_family, with_errors
+from convexp.analysis.identify.catalogue_fit import CatalogueFit, fit_family, with_errors
 from convexp.analysis.identify.families import Family, Values, families, shift_family
 from convexp.analysis.identify.kernel_fit import KernelFit, solve
-from convexp.analysis.identify.linear_fit import SIDE, WIDE_SIDE, LinearFit, coloured, polished, taken, unclipped
-from convexp.analysis.identify.mixing import Mixing
-from convexp.analysis.identify.observation import Agreement, Observation, luma
-from convexp.analysis.identify.samples import Box, Samples
-from convexp.operators.colour import GRAYSCALE, SEPIA
+from convexp.analysis.identify.linear_fit import SIDE, WIDE_SIDE, LinearFit, polished, taken, unclipped
+from convexp.analysis.identify.match import SLACK, Match, applied, as_good, certain
+from convexp.analysis.identify.observation import Observation, luma
+from convexp.analysis.identify.round_numbers import in_round_colours, in_round_gain, in_round_values, nearly_as_good
+from convexp.analysis.identify.samples import Samples
 
 NEAR = 2.0  # times the variance that the best kernel leaves: what is beyond is no candidate
-CERTAIN = 0.05  # of the variance that is lost in writing: nothing more complicated is tried
 TIERS = 3
 SIGNIFICANT = 200  # of squared errors, which go together in blocks: what another number must save, in noise
-ROUND = 1e-3  # of the variance that is lost in writing: so much may round numbers cost
 MOST = 10  # candidates that are compared on the pixels
 PASSES = 6  # in which what the file lost is predicted, and given back
-SLACK = 1.5  # of the mismatch: what is within is taken to be as good, and the one of fewer numbers counts
+PIXEL = 1e-3  # of its peak, that a kernel with parameters must hold elsewhere: else it is the identity by another name
 TAILS = 10  # pixels that a kernel may be larger than what is seen of it
-
-
-@dataclass(frozen=True, eq=False)
-class Match:
-    """An operator of the catalogue, and what it makes of the pictures.
-
-    Args:
-        fit: Family, size, and values with standard errors.
-        kernels: (O, I, kh, kw), gain and colours included.
-        box: Where they lie.
-        constant: (O,).
-        agreement: With the second picture.
-    """
-
-    fit: CatalogueFit
-    kernels: Tensor
-    box: Box
-    constant: Tensor
-    agreement: Agreement
 
 
 def match(
@@ -75,7 +53,7 @@ def match(
             good += more
     if not good:
         return None, polished(observation, linear)
-    chosen = _in_round_colours(observation, linear, _simplest(good, observation, own_size))
+    chosen = in_round_colours(observation, linear, _simplest(good, observation, own_size))
     if not certain(chosen):
         linear = polished(observation, linear)
         if linear.agreement.explained and not as_good(chosen, linear.agreement):
@@ -107,8 +85,10 @@ def _named(
         found: list[CatalogueFit] = []
         for family in _candidates(fit):
             if family.tier == tier:
-                found += fit_family(family, samples, best, gains=linear.mixing.gains, sizes=sizes, least=least)
-        near = [candidate for candidate in found if candidate.variance <= near_by]
+                found += fit_family(
+                    family, samples, best, gains=linear.mixing.gains, sizes=sizes, least=least, near=near_by
+                )
+        near = [candidate for candidate in found if candidate.variance <= near_by and not _is_pixel(candidate)]
         near.sort(key=lambda candidate: (candidate.variance, candidate.unknowns))
         matches = [_refined(observation, raw, candidate, least) for candidate in _few_of_each(near, own_size)]
         good += [match for match in matches if match.agreement.explained]
@@ -122,11 +102,6 @@ def _named(
     return good, linear
 
 
-def certain(found: Match) -> bool:
-    """Whether what is written is next to nowhere anything else than what it gives: no other kernel can do better."""
-    return found.agreement.mismatch <= CERTAIN * found.agreement.expected + 1e-12
-
-
 def _given_back(observation: Observation, linear: LinearFit) -> Samples:
     """What the best kernel was fitted to, as it was before it was written, if the best kernel is right."""
     if observation.recording.compression is None or observation.noise:
@@ -135,18 +110,17 @@ def _given_back(observation: Observation, linear: LinearFit) -> Samples:
     return linear.samples.retargeted(luma(observation.cleaned(made, place)), observation.offset)
 
 
-def as_good(found: Match, other: Agreement) -> bool:
-    """Whether a named kernel comes about as near to the second picture as another prediction does."""
-    if found.agreement.compressed or other.compressed:
-        return found.agreement.mismatch <= SLACK * other.mismatch + 0.02 * other.expected
-    return found.agreement.left <= (1 + 2 * NATURAL) * other.left
-
-
 def _candidates(fit: KernelFit) -> Iterable[Family]:
     yield from families(fit.kernel)
     row, column = divmod(int(fit.kernel.argmax()), fit.kernel.shape[1])
     if (down := -(fit.top + row)) | (right := -(fit.left + column)):
         yield shift_family(right, down)
+
+
+def _is_pixel(candidate: CatalogueFit) -> bool:
+    kernel = candidate.kernel.abs()
+    peak = float(kernel.max())
+    return bool(candidate.family.parameters) and float(kernel.sum()) - peak < PIXEL * peak
 
 
 def _few_of_each(near: list[CatalogueFit], own_size: int | None) -> list[CatalogueFit]:
@@ -183,11 +157,12 @@ def _refined(observation: Observation, linear: LinearFit, candidate: CatalogueFi
                 best = new
             break
         best, candidate = new, again
-    for rounded in rounder(best.fit):
+    for rounded in in_round_values(best.fit):
         new = applied(observation, linear.mixing, rounded, observation.after, use)
-        if new.agreement.mismatch <= 1.02 * best.agreement.mismatch + ROUND * best.agreement.expected:
-            return new
-    return best
+        if nearly_as_good(new, best):
+            best = new
+            break
+    return in_round_gain(observation, best)
 
 
 def _near(candidate: CatalogueFit, samples: Samples, least: float) -> CatalogueFit:
@@ -202,60 +177,6 @@ def _near(candidate: CatalogueFit, samples: Samples, least: float) -> CatalogueF
     found = fit_family(started, samples, nothing, gains=gains, sizes=[candidate.size], least=least)
     alike = [fit for fit in found if fit.natural == candidate.natural]
     return replace(alike[0], family=candidate.family) if alike else candidate
-
-
-def applied(observation: Observation, mixing: Mixing, candidate: CatalogueFit, target: Tensor, use: Tensor) -> Match:
-    """What a kernel with a name makes of the first picture, and how near that is to the second one.
-
-    Args:
-        observation: The pictures.
-        mixing: How the colours were reduced.
-        candidate: The kernel.
-        target: (O, h, w), the second picture, or what it was before it was written.
-        use: (h, w), the pixels that count for what is fitted: matrix of colours, and constant.
-    """
-    kernel = candidate.kernel
-    height, width = kernel.shape
-    box = (-((height - 1) // 2), height // 2, -((width - 1) // 2), width // 2)
-    kernels, constant = coloured(observation, mixing, kernel, box, target, use)
-    if candidate.natural:
-        constant = torch.zeros_like(constant)
-    made, place = observation.predicted(kernels, box, constant)
-    return Match(candidate, kernels, box, constant, observation.agreement(made, place))
-
-
-def rounder(fit: CatalogueFit) -> Iterable[CatalogueFit]:
-    """The same with rounder numbers, the roundest first."""
-    for digits in (0, 1, 2, 3):
-        values = tuple(round(value, digits) + 0.0 for value in fit.values)
-        close = all(
-            abs(new - old) <= max(0.02 * abs(old), 0.02 if parameter.low > -math.inf else 0.6)
-            for new, old, parameter in zip(values, fit.values, fit.family.parameters, strict=True)
-        )
-        allowed = all(
-            parameter.low < value < parameter.high
-            for value, parameter in zip(values, fit.family.parameters, strict=True)
-        )
-        if values != fit.values and close and allowed:
-            yield replace(fit, values=values)
-
-
-def _in_round_colours(observation: Observation, linear: LinearFit, found: Match) -> Match:
-    """The same with a matrix of colours that is known, or rounder, if that comes as near."""
-    if linear.mixing.kind != "mixed":
-        return found
-    kernel = found.fit.family.kernel(found.fit.size, found.fit.values)  # the matrix has the gain
-    place = divmod(int(kernel.abs().argmax()), kernel.shape[1])
-    matrix = found.kernels[..., place[0], place[1]] / kernel[place]
-    known = [(rows, 0.1) for rows in map(matrix.new_tensor, (SEPIA, GRAYSCALE)) if rows.shape == matrix.shape]
-    for rounded, near in [*known, *((matrix.round(decimals=digits), 0.02) for digits in (1, 2, 3))]:
-        if float((rounded - matrix).abs().max()) > near:
-            continue
-        kernels, constant = rounded[..., None, None] * kernel, torch.zeros_like(found.constant)
-        agreement = observation.agreement(*observation.predicted(kernels, found.box, constant))
-        if agreement.mismatch <= found.agreement.mismatch * (1 + 1e-9) + 1e-15:
-            return replace(found, kernels=kernels, constant=constant, agreement=agreement)
-    return found
 
 
 def _simplest(good: list[Match], observation: Observation, own_size: int | None) -> Match:

@@ -6,8 +6,9 @@ from typing import Literal
 from torch import Tensor
 
 from convexp.analysis.identify.border_convention import BorderConvention, border_convention
-from convexp.analysis.identify.catalogue_match import Match, match
+from convexp.analysis.identify.catalogue_match import match
 from convexp.analysis.identify.linear_fit import SIDE, WIDE_SIDE, LinearFit, fit_linear, grows, unclipped
+from convexp.analysis.identify.match import Match
 from convexp.analysis.identify.mixing import fitted_mixing, simple_mixings
 from convexp.analysis.identify.nonlinear_fit import NonlinearFit, fit_nonlinear
 from convexp.analysis.identify.observation import Observation

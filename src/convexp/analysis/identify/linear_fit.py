@@ -69,7 +69,13 @@ def fit_linear(observation: Observation, mixing: Mixing, *, side: int = SIDE) ->
             break
         target, use = given_back(observation, made, place)
         samples = take(
-            source, luma(target), use, side=samples.side, offset=observation.offset, most=len(samples.target)
+            source,
+            luma(target),
+            use,
+            side=samples.side,
+            offset=observation.offset,
+            most=len(samples.target),
+            rounding=samples.rounding,
         )
         if samples is None:
             break
@@ -122,7 +128,15 @@ def taken(observation: Observation, mixing: Mixing, target: Tensor, use: Tensor,
     source, side = mixing.source(observation), side | 1
     most = PIXELS if side <= SIDE else WIDE_PIXELS
     for smaller in range(side, 0, -2):
-        samples = take(source, luma(target), use, side=smaller, offset=observation.offset, most=most)
+        samples = take(
+            source,
+            luma(target),
+            use,
+            side=smaller,
+            offset=observation.offset,
+            most=most,
+            rounding=observation.recording.rounding,
+        )
         if samples is not None:
             return samples
     return None

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from convexp.analysis.identify.catalogue_match import Match
 from convexp.analysis.identify.identification import Identification
+from convexp.analysis.identify.match import Match
 from convexp.operators.colour import GRAYSCALE, SEPIA
 
 TYPED = 9  # side of the largest kernel that fits into a command

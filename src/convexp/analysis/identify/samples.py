@@ -10,6 +10,7 @@ from convexp.exact import Statistics
 from convexp.operators.fourier import correlate
 
 TILE = 32  # pixels: residuals of different tiles are taken to be independent, those within one need not be
+LEVELS = 255  # steps of a picture of 8 bits
 CHUNK = 8192  # windows at a time
 
 Box = tuple[int, int, int, int]  # top, bottom, left, right from the centre, inclusive
@@ -26,6 +27,7 @@ class Samples:
         columns: (n,) likewise.
         side: Of the windows, odd.
         statistics: Of a `Conv2d(C, 1, side)` with a bias, of these pixels.
+        rounding: Variance that rounding adds to each value of the target.
     """
 
     source: Tensor
@@ -34,6 +36,7 @@ class Samples:
     columns: Tensor
     side: int
     statistics: Statistics
+    rounding: float = 0.0
 
     def windows(self, box: Box) -> Iterator[tuple[slice, Tensor]]:
         """Which samples, and what a box around each holds, (m, C·kh·kw)."""
@@ -57,10 +60,12 @@ class Samples:
         return replace(self, target=values, statistics=statistics)
 
     def covariance(self, directions: Tensor, weights: Tensor, constant: float, box: Box) -> Tensor:
-        """Covariance of the coefficients of a least-squares fit, right also where residuals of a tile go together.
+        """Covariance of the coefficients of a least-squares fit, right also where residuals go together.
 
-        (JᵀJ)⁻¹ · Σ_tiles (Jᵀr)(Jᵀr)ᵀ · (JᵀJ)⁻¹ with the residuals r and J, their derivatives: the sandwich of Huber
-        (1967), of clusters after Liang & Zeger (1986). Of independent residuals it is σ²·(JᵀJ)⁻¹.
+        (JᵀJ)⁻¹ · Σ_clusters (Jᵀr)(Jᵀr)ᵀ · (JᵀJ)⁻¹ with the residuals r and J, their derivatives: the sandwich of Huber
+        (1967), of clusters after Liang & Zeger (1986). Of independent residuals it is σ²·(JᵀJ)⁻¹. Clusters are tiles of
+        the picture. All pixels of a level are rounded alike by a kernel of one pixel: of such a kernel the covariance
+        of as many independent roundings as there are levels counts, if it is larger.
 
         Args:
             directions: (P, p) the changes of the kernel with each coefficient; a constant is added as the last one.
@@ -72,17 +77,23 @@ class Samples:
             (p + 1, p + 1).
         """
         tiles = (self.rows // TILE) * (int(self.columns.max()) // TILE + 1) + self.columns // TILE
-        number = int(tiles.max()) + 1
+        levels = (self.source[0, self.rows, self.columns] * LEVELS).round().long()
         size = directions.shape[1] + 1
-        inner, scores = weights.new_zeros(size, size), weights.new_zeros(number, size)
+        inner, scores = weights.new_zeros(size, size), weights.new_zeros(int(tiles.max()) + 1, size)
+        rounded = weights.new_zeros(int(levels.max()) + 1, size)
         for part, windows in self.windows(box):
             derivatives = torch.cat([windows @ directions, windows.new_ones(len(windows), 1)], 1)
             residuals = self.target[part] - windows @ weights - constant
             inner += derivatives.T @ derivatives
             scores.index_add_(0, tiles[part], derivatives * residuals[:, None])
+            rounded.index_add_(0, levels[part], derivatives)
         used = max(int((scores.abs().sum(1) > 0).sum()), 2)
         inverse = torch.linalg.pinv(inner, hermitian=True)
-        return inverse @ (scores.T @ scores) @ inverse * used / (used - 1)
+        found = inverse @ (scores.T @ scores) @ inverse * used / (used - 1)
+        if box != (0, 0, 0, 0) or len(self.source) > 1:
+            return found
+        least = inverse @ (rounded.T @ rounded) @ inverse * self.rounding
+        return max(found, least, key=lambda covariance: float(covariance.trace()))
 
 
 def take(
@@ -93,6 +104,7 @@ def take(
     side: int,
     offset: tuple[int, int],
     most: int,
+    rounding: float = 0.0,
 ) -> Samples | None:
     """Samples of pixels that are used, spread evenly at random.
 
@@ -103,6 +115,7 @@ def take(
         side: Of the windows, odd.
         offset: Row and column of the source that lie under the target's first pixel.
         most: How many samples at most.
+        rounding: Variance that rounding adds to each value of the target.
 
     Returns:
         None if there are fewer than four times as many as unknowns.
@@ -123,7 +136,7 @@ def take(
     size = len(source) * side**2 + 1
     uu, uy = source.new_zeros(size, size), source.new_zeros(size)
     empty = Statistics(uu[None], uy[None, :, None], values.square().sum()[None, None], len(values), (side, side), True)
-    samples = Samples(source, values, rows, columns, side, empty)
+    samples = Samples(source, values, rows, columns, side, empty, rounding)
     for part, windows in samples.windows((-reach, reach, -reach, reach)):
         ones = torch.cat([windows, windows.new_ones(len(windows), 1)], 1)
         uu += ones.T @ ones

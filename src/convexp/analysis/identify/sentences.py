@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 
 from convexp.analysis.identify.border_convention import WORDS
-from convexp.analysis.identify.catalogue_match import Match
 from convexp.analysis.identify.families import moved
 from convexp.analysis.identify.identification import Identification
+from convexp.analysis.identify.match import Match
 from convexp.analysis.identify.recipe import colour_matrix, only_moved
 from convexp.analysis.symmetry import describe
 from convexp.operators.colour import GRAYSCALE, SEPIA

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from convexp.analysis.identify.catalogue_fit import CatalogueFit
-from convexp.analysis.identify.catalogue_match import Match, applied, certain, rounder
 from convexp.analysis.identify.families import Family, Values, families
 from convexp.analysis.identify.linear_fit import WIDE_SIDE, given_back, unclipped
+from convexp.analysis.identify.match import Match, applied, certain
 from convexp.analysis.identify.mixing import Mixing
 from convexp.analysis.identify.observation import Observation, luma
+from convexp.analysis.identify.round_numbers import in_round_values
 from convexp.operators.fourier import correlate
 
 WIDEST = 0.45  # of the picture's side: larger kernels leave too little of it
@@ -51,7 +52,7 @@ def _match(observation: Observation, mixing: Mixing, problem: "_Problem", found:
 def _best(observation: Observation, mixing: Mixing, fit: CatalogueFit) -> Match:
     use = unclipped(observation.after, observation)
     found = applied(observation, mixing, fit, observation.after, use)
-    for rounded in rounder(fit):
+    for rounded in in_round_values(fit):
         new = applied(observation, mixing, rounded, observation.after, use)
         if new.agreement.mismatch <= found.agreement.mismatch:
             return new
