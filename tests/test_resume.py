@@ -83,7 +83,7 @@ def strike(monkeypatch, method, step, blow, task=ImitationTask):
 
 
 def go_on(folder):
-    resume(checked(OmegaConf.create(folder.read_config())), folder)
+    resume(checked(folder.read_config()), folder)
 
 
 def kill():

@@ -58,6 +58,17 @@ def test_what_both_show_is_cut_out_of_both(down, right):
     assert offset(image, other) == pytest.approx((down, right), abs=0.11)
 
 
+@pytest.mark.parametrize(("down", "right"), [(1, -1), (-4, 3), (3, -4)])
+def test_a_smaller_one_stays_as_much_smaller(down, right):
+    scene = torch.rand(1, 60, 60)
+    image = scene[:, 10:50, 10:53]
+    other = scene[:, 12 - down : 48 - down, 13 - right : 50 - right]
+    one, two = moved(image, other, down=down, right=right)
+    assert one[:, 2:-2, 3:-3].equal(two)
+    assert two.shape == (1, 36 - abs(down), 37 - abs(right))
+    assert offset(image, other) == pytest.approx((down, right), abs=0.11)
+
+
 def test_images_that_share_nothing():
     with pytest.raises(ConvexpError, match="of 5×7, moved by 5 and 0 pixels, have nothing in common"):
         moved(torch.zeros(1, 5, 7), torch.zeros(1, 5, 7), down=5, right=0)

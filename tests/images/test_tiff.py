@@ -236,3 +236,26 @@ def test_a_tiff_whose_strip_unpacks_to_more_than_it_should_is_refused(tmp_path):
     path = write(tmp_path, hand_made_tiff(zlib.compress(b"\0" * 10_000_000), {**FLOATS, 259: 8}), "a.tif")
     with pytest.raises(ConvexpError, match=f"unpacks to more than the {H * W * 12} bytes that it should"):
         decode(path)
+
+
+@pytest.mark.parametrize("options", [{"rowsperstrip": 2}, {"tile": (16, 16)}], ids=["strips", "tiles"])
+def test_no_part_of_a_tiff_may_unpack_to_the_whole_of_it(tmp_path, options):
+    """Else as many parts as there are rows, all of them the same bytes, would be unpacked for minutes."""
+    path = tiff(tmp_path, np.zeros((64, 48), np.float64), compression="zlib", photometric="minisblack", **options)
+    content, whole = bytearray(path.read_bytes()), zlib.compress(bytes(64 * 48 * 8))
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        offsets, counts = (page.tags[name] for name in page_tags(page))
+        number, size = len(page.dataoffsets), {3: 2, 4: 4}
+        assert number in (32, 12)
+        for tag, value in ((offsets, len(content)), (counts, len(whole))):
+            place, width = tag.valueoffset, size[int(tag.dtype)]
+            content[place : place + number * width] = value.to_bytes(width, "little") * number
+    path.write_bytes(bytes(content) + whole)
+    part = 2 * 48 * 8 if "rowsperstrip" in options else 16 * 16 * 8
+    with pytest.raises(ConvexpError, match=f"unpacks to more than the {part} bytes that it should"):
+        decode(path)
+
+
+def page_tags(page):
+    return ("TileOffsets", "TileByteCounts") if page.is_tiled else ("StripOffsets", "StripByteCounts")

@@ -46,3 +46,19 @@ def test_no_part_of_it_is_built_of_a_stranger_s_class(make_run, part):
     path.write_text(yaml.safe_dump(config))
     with pytest.raises(ConvexpError, match=r"subprocess\.run"):
         FinishedRun.read(run)
+
+
+def test_nothing_of_a_stranger_s_configuration_is_resolved(make_run, monkeypatch):
+    """Lines that double each other would be resolved for ever, and one may ask for a secret."""
+    monkeypatch.setenv("SECRET", "told")
+    run = make_run(conv(), CONV)
+    path = run / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    doubling = {f"l{number}": f"${{choices.l{number - 1}}}" * 2 for number in range(1, 60)}
+    config |= {"outputs": "${oc.env:SECRET}", "choices": {"l0": "x" * 9, **doubling}}
+    path.write_text(yaml.safe_dump(config))
+    assert FinishedRun.read(run).config["outputs"] == "${oc.env:SECRET}"
+    config["data"]["text"] = "${oc.env:SECRET}"
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(ConvexpError, match="is an interpolation, which no run writes"):
+        FinishedRun.read(run)

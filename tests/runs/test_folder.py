@@ -147,3 +147,19 @@ def test_a_configuration_that_would_be_read_without_an_end(tmp_path, kind):
         (tmp_path / "config.yaml").mkdir()
     with pytest.raises(ConvexpError, match=r"config\.yaml cannot be read: it is a folder, a pipe or a device$"):
         RunFolder(tmp_path).read_config()
+
+
+def test_a_lock_is_no_link_to_a_file_of_mine_and_no_pipe(tmp_path):
+    mine = tmp_path / "mine.txt"
+    mine.write_text("all my thoughts")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/run.lock").symlink_to(mine)
+    (tmp_path / "piped").mkdir()
+    os.mkfifo(tmp_path / "piped/run.lock")
+    for name in ("linked", "piped"):
+        with (
+            pytest.raises(ConvexpError, match=rf"{name}/run\.lock cannot be opened"),
+            RunFolder(tmp_path / name).held(),
+        ):
+            pass
+    assert mine.read_text() == "all my thoughts"

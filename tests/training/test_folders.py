@@ -197,6 +197,19 @@ def test_a_shift_is_noted_and_corrected(tmp_path, fits):
         torch.testing.assert_close(pair.target, 1 - pair.input, atol=0.003, rtol=0)
 
 
+@pytest.mark.parametrize(("down", "right"), [(2, -3), (-2, 3)])
+def test_a_shift_of_smaller_targets_is_corrected(tmp_path, down, right):
+    for number in range(3):
+        scene = COINS[:, 20 * number : 20 * number + 200]
+        save(scene[:, 9:-9, 9:-9], tmp_path / f"before/{number}.png")
+        seen = scene[:, 9 - down : 191 - down, 9 - right : scene.shape[2] - 9 - right]
+        save(gaussian_blur(seen[None], 5, 1.0)[0], tmp_path / f"after/{number}.png")
+    data = ready(pairs_of(tmp_path, register=True, centred=True))
+    for pair in data.train_pairs.values():
+        assert pair.target.shape[2:] == (182 - 4 - abs(down), COINS.shape[2] - 18 - 4 - abs(right))
+        torch.testing.assert_close(pair.target, gaussian_blur(pair.input, 5, 1.0), atol=0.004, rtol=0)
+
+
 def test_what_registration_leaves_is_too_small_for_a_crop(tmp_path):
     for number in range(3):
         scene = COINS[:, 20 * number : 20 * number + 80, :90]

@@ -46,11 +46,11 @@ def offset(image: Tensor, other: Tensor) -> tuple[float, float] | None:
 
 
 def moved(image: Tensor, other: Tensor, *, down: int, right: int) -> tuple[Tensor, Tensor]:
-    """What two images of one size both show, if the content of the other lies so many pixels lower and further right.
+    """What two images both show, if the content of the other lies so many pixels lower and further right.
 
     Args:
         image: (C, H, W).
-        other: (C', H, W).
+        other: (C', H', W') that lies around the same centre, no larger; it stays as much smaller as it is.
         down: Whole pixels.
         right: Likewise.
 
@@ -64,16 +64,16 @@ def moved(image: Tensor, other: Tensor, *, down: int, right: int) -> tuple[Tenso
         >>> one.shape, one.equal(two)
         (torch.Size([1, 3, 9]), True)
     """
-    height, width = image.shape[-2:]
+    height, width = other.shape[-2:]
     if abs(down) >= height or abs(right) >= width:
         raise ConvexpError(f"images of {height}×{width}, moved by {down} and {right} pixels, have nothing in common")
-    rows, columns = height - abs(down), width - abs(right)
-    top, left = max(-down, 0), max(-right, 0)
-    there = max(down, 0), max(right, 0)
-    return (
-        image[..., top : top + rows, left : left + columns],
-        other[..., there[0] : there[0] + rows, there[1] : there[1] + columns],
-    )
+    return _cut(image, -down, -right), _cut(other, down, right)
+
+
+def _cut(image: Tensor, down: int, right: int) -> Tensor:
+    """Without its first rows, so many, or where that is negative without its last ones; of columns likewise."""
+    height, width = image.shape[-2:]
+    return image[..., max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
 
 
 def _windowed(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import math
 import zlib
 from contextlib import suppress
 from io import BufferedReader
@@ -121,7 +122,9 @@ class Page:
             raise ValueError(f"samples of {page.bitspersample} bits are none of uint8, uint16 and floats")
         if page.compression not in _DEFLATE:
             return
-        segment = page.nbytes if not page.is_tiled else page.tilewidth * page.tilelength * page.dtype.itemsize * 6
+        segment = math.prod(page.chunks) * page.dtype.itemsize  # of a strip or a tile
+        if len(page.dataoffsets) > math.prod(page.chunked):
+            raise ValueError(f"it has {len(page.dataoffsets)} parts, more than its {math.prod(page.chunked)} strips")
         for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
             self._file.seek(offset)
             unpacking = zlib.decompressobj()

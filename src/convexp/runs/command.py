@@ -197,11 +197,11 @@ def _interrupted(path: str, allow: list[str], overrides: list[str]) -> tuple[Run
     folder = RunFolder(path)
     config = folder.read_config()
     folder.require_unfinished()
-    plain = checked(OmegaConf.create(config))
+    plain = checked(config)
 
     from convexp.runs.construction import require_trust
 
-    require_trust(config, allow=allow)
+    require_trust({key: value for key, value in config.items() if key != "overrides"}, allow=allow)  # words, as typed
     return folder, plain
 
 

@@ -200,14 +200,18 @@ KEPT = ("choices", "overrides", "identity", "made_of")
 NAMED = ("stages", "blocks")
 
 
-def checked(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values: interpolations resolved, every known key checked.
+def checked(config: DictConfig | dict[str, Any]) -> dict[str, Any]:
+    """The configuration as plain values, every known key checked.
+
+    Args:
+        config: Hydra's, whose interpolations are resolved; or plain values from a folder, in which none is: a
+            stranger's could ask for secrets of the environment, or double itself for ever.
 
     Raises:
         ConvexpError: If a value is missing, breaks its rule or stands under a key that nothing reads.
     """
     try:
-        plain = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+        plain = dict(config) if isinstance(config, dict) else _resolved(config)
     except MissingMandatoryValue as error:
         raise ConvexpError(f"{error.full_key} has no value: give one, as {error.full_key}=…") from error
     for key in ("sweep", "pictures"):
@@ -234,6 +238,10 @@ def checked(config: DictConfig) -> dict[str, Any]:
     if isinstance(total, int) and total < steps:
         raise ConvexpError(f"scheduler.total_steps={total}: must be at least trainer.max_steps={steps}")
     return plain
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
 
 
 def _check(node: object, path: str, *, free: bool = False) -> None:

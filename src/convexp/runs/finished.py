@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from omegaconf import OmegaConf
 from torch import nn
 
 from convexp.operators.template import Template
@@ -46,7 +45,7 @@ class FinishedRun:
             ConvexpError: If the folder is not a run's, or a class is not allowed.
         """
         folder = RunFolder(run)
-        config = checked(OmegaConf.create(folder.read_config()))
+        config = checked(folder.read_config())
         for part in ("model", "target", "data"):
             require_trust(config[part], allow=allow)
         return cls(folder, config, load_run(run, checkpoint=checkpoint, allow=allow))

@@ -79,7 +79,13 @@ class RunFolder:
         """
         path = self.path / "run.lock"
         try:
-            with path.open("w") as file:
+            file = open(path, "a", opener=_open_itself)  # noqa: PTH123  # Path's own takes no opener
+        except OSError as error:
+            raise ConvexpError(
+                f"{path} cannot be opened ({error.strerror}): no run can go on in this folder"
+            ) from error
+        try:
+            with file:
                 _lock(file, f"another process works on {self.path}; wait for it, or stop it")
                 yield
         finally:
@@ -218,6 +224,11 @@ def read_text(path: Path) -> str:
     if len(content) > MOST_BYTES:
         raise OSError(f"it is larger than {MOST_BYTES} bytes, as no run's is")
     return content.decode("utf-8")
+
+
+def _open_itself(path: str, flags: int) -> int:
+    """Opens no link, which in a stranger's folder may lead to a file of the user's, and waits for no pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def _lock(file: IO[str], refusal: str) -> None:

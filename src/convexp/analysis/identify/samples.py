@@ -93,7 +93,7 @@ class Samples:
         if box != (0, 0, 0, 0) or len(self.source) > 1:
             return found
         least = inverse @ (rounded.T @ rounded) @ inverse * self.rounding
-        return max(found, least, key=lambda covariance: float(covariance.trace()))
+        return least if float(least.trace()) > float(found.trace()) else found
 
 
 def take(
