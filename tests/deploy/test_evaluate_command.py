@@ -57,7 +57,7 @@ def test_a_table_for_people_and_one_for_programs(run, evaluate, tmp_path):
     ("words", "message"),
     [
         (["--data", "nowhere"], "convexp: nowhere does not exist"),
-        (["--data", "coins", "--csv", "no/where.csv"], "convexp: no/where.csv cannot be written"),
+        (["--targets", "photos"], "convexp: --targets belong to images"),
     ],
 )
 def test_mistakes_are_one_line(run, evaluate, words, message):
@@ -65,6 +65,12 @@ def test_mistakes_are_one_line(run, evaluate, words, message):
     assert str(code).startswith(message)
     assert "\n" not in str(code)
     assert out == ""
+
+
+def test_what_was_measured_is_not_lost_with_its_table(run, evaluate):
+    code, out, _ = evaluate(run, "--data", "coins", "--csv", "no/where.csv")
+    assert str(code).startswith("convexp: no/where.csv cannot be written")
+    assert "1 image" in out
 
 
 def test_what_is_no_run(evaluate, tmp_path):

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,13 +53,30 @@ def test_some_files_of_many(tmp_path):
 
 @pytest.mark.parametrize(("fraction", "count"), [(0.2, 2), (0.01, 1), (0.99, 9), (0.5, 5)])
 def test_a_fraction_is_held_out_but_never_none_or_all(fraction, count):
-    assert len(held_out([str(number) for number in range(10)], fraction)) == count
+    assert len(held_out({str(number): Path(f"{number}.png") for number in range(10)}, fraction)) == count
 
 
 def test_the_same_files_are_held_out_whatever_their_order_and_nearly_so_when_files_are_added():
-    names = [f"photo_{number}" for number in range(1000)]
-    before, after = held_out(names, 0.2), held_out([*names[::-1], "another"], 0.2)
+    files = {f"photo_{number}": Path(f"photo_{number}.png") for number in range(1000)}
+    more = dict(reversed([*files.items(), ("another", Path("another.png"))]))
+    before, after = held_out(files, 0.2), held_out(more, 0.2)
     assert len(before & after) >= 199
+
+
+def test_the_same_files_are_held_out_whatever_they_are_called_and_wherever_they_lie(tmp_path):
+    """A name is the shortest that no other picture has: one more picture can make all longer."""
+    for number in range(10):
+        save(tmp_path / f"{number}.png")
+    before = ImageFiles(str(tmp_path)).paths
+    save(tmp_path / "3.bmp")
+    after = ImageFiles(str(tmp_path)).paths
+    assert before.keys() & after.keys() == set()
+    out = {before[name].name for name in held_out(before, 0.3)}
+    longer = {after[name].name for name in held_out(after, 0.3)}
+    assert len(out) == 3
+    assert longer - {"3.bmp"} in (out, out - {"3.png"})
+    elsewhere = {name: Path("/elsewhere") / path.name for name, path in before.items()}
+    assert held_out(elsewhere, 0.3) == held_out(before, 0.3)
 
 
 def test_names_in_messages():
@@ -81,7 +99,7 @@ def test_names_are_text_that_steers_no_terminal(tmp_path, file, name):
     files = ImageFiles(str(tmp_path))
     assert list(files) == [name]
     assert files[name].shape == (3, 5, 7)
-    assert held_out([name, "other"], 0.5)
+    assert held_out({**files.paths, "other": Path("other.png")}, 0.5)
 
 
 def test_a_pattern_that_finds_a_file_twice(tmp_path):

@@ -89,6 +89,20 @@ def test_what_is_not_known_is_measured():
     assert reach.growth == (0, 0)
 
 
+class Centred(nn.Conv2d):
+    """A convolution whose weights are not what it applies."""
+
+    def _conv_forward(self, input, weight, bias):
+        return super()._conv_forward(input, weight - weight.mean(), bias)
+
+
+def test_a_convolution_of_one_s_own_is_not_taken_for_torch_s():
+    layer, image = Centred(1, 2, 3), torch.rand(1, 1, 9, 9)
+    (link,) = chain(layer)
+    assert link.convolution is None
+    assert link.run(image).equal(layer(image))
+
+
 def test_a_hook_is_not_overlooked():
     layer = nn.Conv2d(1, 1, 3)
     layer.register_forward_hook(lambda module, inputs, output: output.cumsum(dim=2))

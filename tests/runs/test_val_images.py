@@ -62,6 +62,15 @@ def test_the_three_worst_are_shown_where_there_are_more(folder):
     assert len({picture.float().mean().item() for picture in shown.values()}) == 3
 
 
+def test_no_other_pair_is_made_to_show_the_worst(folder):
+    pairs, made = pairs_of(9), []
+    measures = measured(nn.Identity(), pairs)
+    apart = Library(list(pairs), pairs.__getitem__, lambda name, pair: made.append(name) or pair, nbytes=9, room=0)
+    made.clear()
+    write_val_images(folder, nn.Identity(), apart, measures)
+    assert len(made) <= 3
+
+
 def test_a_few_are_shown_anyway(folder):
     pairs = pairs_of(3)
     assert write_val_images(folder, nn.Identity(), pairs, measured(nn.Identity(), pairs)) == {}

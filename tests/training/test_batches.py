@@ -132,7 +132,10 @@ class Numbered:
 
 
 def streamed(numbered, **arguments):
-    return batches(numbered.library, **{"crop_size": 5, **arguments})
+    room, numbered.library.room = numbered.library.room, 1e6  # for crops, as there would be if images were large
+    made = batches(numbered.library, **{"crop_size": 5, **arguments})
+    numbered.library.room = room
+    return made
 
 
 def images_in(batch):
@@ -225,6 +228,20 @@ def test_an_image_is_kept_itself_where_its_crops_take_more_memory():
     (tiny,) = [streamed(numbered, crop_size=2)]
     tiny.batch(0)
     assert {crops(0).input.untyped_storage().nbytes() for _, crops in tiny._cut.values()} == {4 * 4}
+
+
+@pytest.mark.parametrize(("room", "crops"), [(0.9e9, CROPS), (32 * 5 * 25 * 8, 5), (1, 1)])
+def test_an_image_gives_as_many_crops_as_there_is_room_for(room, crops):
+    numbered = Numbered(room=room)
+    every = batches(numbered.library, crop_size=5)
+    numbered.library.room = 0
+    numbered.reads.clear()
+    for step in range(0, LANES * CROPS, LANES):  # of one lane, whose four slots change their images one by one
+        every.batch(step)
+    changes = sum(turn + slot * crops // 4 in range(crops, 99, crops) for turn in range(CROPS) for slot in range(4))
+    assert 4 + changes - 3 <= len(numbered.reads) <= 4 + changes  # two slots may look at one image
+    kept = sum(part.numel() * 4 for _, cut in every._cut.values() for crop in map(cut, range(crops)) for part in crop)
+    assert kept * LANES <= max(room, 32 * 25 * 8)
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")

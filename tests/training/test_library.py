@@ -55,6 +55,15 @@ def test_what_does_not_fit_is_read_again_and_the_last_ones_stay():
     assert shelf.read[12:] == ["3", "4"]
 
 
+def test_what_is_larger_than_expected_is_not_held():
+    shelf = Shelf()
+    library = library_of(shelf, nbytes=2 * NBYTES, room=2 * NBYTES)
+    assert not library.held
+    assert library._bytes <= 2 * NBYTES
+    assert values(library.values()) == list(range(6))
+    assert library._bytes <= 2 * NBYTES
+
+
 @pytest.mark.parametrize("room", [6 * NBYTES, NBYTES])
 def test_what_cannot_be_read_is_said_once_and_left_out(room, capsys):
     library = library_of(Shelf(damaged="24"), nbytes=6 * NBYTES, room=room, tolerant=True)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from convexp.training.metrics import ExplainedVariance, image_metrics, ssim, whole_image_metrics
+from convexp.training.metrics import ExplainedVariance, image_metrics, ssim, whole_image_metrics, worst_first
 
 
 def noisy(height, width, channels, seed):
@@ -136,6 +138,11 @@ def test_whole_images_count_every_pixel_once():
     assert values["mse"] == pytest.approx((15 * 1 + 8 * 9) / 23)
     mean = (15 * 1 + 8 * 3) / 23
     assert values["r2"] == pytest.approx(1 - (15 + 8 * 9) / (15 * (1 - mean) ** 2 + 8 * (3 - mean) ** 2), rel=1e-5)
+
+
+def test_an_image_without_a_number_is_the_worst():
+    images = {name: [0, 0, psnr, 0] for name, psnr in {"a": 30, "none": math.nan, "b": 10, "c": 20}.items()}
+    assert worst_first(images) == ["none", "b", "c", "a"]
 
 
 def test_forgetting():

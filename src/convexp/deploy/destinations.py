@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convexp.errors import ConvexpError
-from convexp.images.files import find_images
+from convexp.images.files import expanded, find_images
 from convexp.images.sink import suffixes
 
 FOLDER = "filtered"
@@ -50,9 +50,10 @@ class Destinations:
             ConvexpError: If there is no picture, two would become one file, or a file may not be written over.
         """
         pictures = list(dict.fromkeys(path for source in sources for path in find_images(source)))
-        target = Path(os.path.expanduser(output or FOLDER))  # noqa: PTH111  # Path's own raises where there is no user
-        single = len(sources) == 1 and not Path(os.path.expanduser(sources[0])).is_dir() and len(pictures) == 1  # noqa: PTH111
-        named = single and bool(target.suffix) and not target.is_dir() and not (output or "").endswith(os.sep)
+        target = expanded(output or FOLDER)
+        single = len(sources) == 1 and not expanded(sources[0]).is_dir() and len(pictures) == 1
+        folder = target.is_dir() or (output or "").endswith(os.sep)
+        named = single and bool(target.suffix) and not folder
         if named and target.suffix.lower() not in suffixes():
             raise ConvexpError(
                 f"cannot write {target}: a picture's suffix is {', '.join(suffixes())}; a folder ends in /"
@@ -61,10 +62,9 @@ class Destinations:
             raise ConvexpError(f"--to {to} and -o {target} are two formats; leave one of them out")
         if not named and (target.exists() and not target.is_dir()):
             raise ConvexpError(f"{target} is a file; {len(pictures)} pictures need a folder: -o {FOLDER}")
-        if not named and target.suffix.lower() in suffixes() and not target.is_dir() and len(pictures) > 1:
-            raise ConvexpError(
-                f"{target} is the name of one file, for {len(pictures)} pictures; give a folder: -o {FOLDER}"
-            )
+        if not named and target.suffix.lower() in suffixes() and not folder:
+            several = f"{len(pictures)} pictures" if len(pictures) > 1 else "the pictures of a folder"
+            raise ConvexpError(f"{target} is the name of one file, for {several}; give a folder: -o {FOLDER}")
         pairs = [(path, target if named else target / _name(path, to)) for path in pictures]
         _check(pairs, None if run is None else Path(run))
         if named and not overwrite and target.exists():

@@ -55,14 +55,14 @@ def evaluate_run(arguments: Sequence[str]) -> None:
                 device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
                 advance=advance,
             )
-        if typed.csv is not None:
-            _write_table(found, Path(typed.csv))
+        if typed.json:
+            print(_json(found))
+        else:
+            _print(found)
+        if typed.csv is not None:  # last, so that what was measured is not lost with it
+            _write_table(found, typed.csv)
     except ConvexpError as error:
         sys.exit(f"convexp: {error}")
-    if typed.json:
-        print(_json(found))
-    else:
-        _print(found)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,9 +110,11 @@ def _json(found: "Evaluation") -> str:
     return json.dumps({"overall": named(found.overall), "images": images, "left_out": found.left_out})
 
 
-def _write_table(found: "Evaluation", path: Path) -> None:
+def _write_table(found: "Evaluation", name: str) -> None:
+    from convexp.images.files import expanded
     from convexp.training.metrics import table
 
+    path = expanded(name)
     try:
         path.write_text(table(found.images), encoding="utf-8")
     except OSError as error:

@@ -22,6 +22,7 @@ from convexp.deploy.formats.svg import SVG
 from convexp.deploy.learned import Learned
 from convexp.deploy.programs import UnverifiedError
 from convexp.errors import ConvexpError
+from convexp.images.files import expanded
 from convexp.runs.folder import RunFolder
 
 FORMATS = {fmt.name: fmt for fmt in (ONNX, PT2, NPY, C, OPENCV, FFMPEG, SVG, GLSL)}
@@ -156,7 +157,7 @@ def _paths(
         if folder.is_symlink():
             raise ConvexpError(f"{folder} is a link: nothing is written through it; name a place, as -o exported")
     else:
-        folder = Path(output).expanduser()
+        folder = expanded(output)
     if output is not None and len(formats) == 1 and not folder.is_dir():
         (fmt,) = formats
         if folder.suffix.lower() != fmt.suffix:

@@ -66,8 +66,7 @@ def decode(path: Path) -> Decoded:
     """
     if path.suffix.lower() == ".npy":
         return Decoded(_checked(np.array(_map(path)), path), None, None, "NPY")
-    with _reading(path) as file:
-        image = _opened(file, path)
+    with opened(path) as (image, file):
         if isinstance(image, tiff.Page):
             pixels, orientation = image.pixels(), image.orientation
             exif, profile, kind = None, image.profile, "TIFF"
@@ -94,8 +93,7 @@ def probe(path: Path) -> tuple[int, int, int]:
     if path.suffix.lower() == ".npy":
         shape = _map(path).shape
         return shape[0], shape[1], shape[2] if len(shape) == 3 else 1
-    with _reading(path) as file:
-        image = _opened(file, path)
+    with opened(path) as (image, file):
         if isinstance(image, tiff.Page):
             orientation, (height, width), channels = image.orientation, (image.height, image.width), image.channels
         else:
@@ -119,11 +117,15 @@ def scaled(pixels: NDArray[Any]) -> NDArray[np.float32]:
 
 
 @contextmanager
-def _reading(path: Path) -> Generator[BufferedReader, None, None]:
-    """Open a file for an image to be read from; whatever goes wrong becomes one line."""
+def opened(path: Path) -> Generator[tuple[ImageFile | tiff.Page, BufferedReader], None, None]:
+    """Open an image file, not a `.npy`, and read its header; whatever goes wrong then becomes one line.
+
+    Raises:
+        ConvexpError: As `probe`, and of whatever is raised while it is open.
+    """
     try:
         with _limited_pixels(), _file(path) as file:
-            yield file
+            yield _opened(file, path), file
     except ConvexpError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -207,8 +209,8 @@ def _require_few_scans(file: BufferedReader) -> None:
 def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     if orientation in metadata.SIDEWAYS:
         pixels = pixels.swapaxes(0, 1)
-    down = -1 if orientation in (3, 4, 7, 8) else 1
-    right = -1 if orientation in (2, 3, 6, 7) else 1
+    down = -1 if orientation in metadata.UPSIDE_DOWN else 1
+    right = -1 if orientation in metadata.MIRRORED else 1
     return pixels[::down, ::right]
 
 

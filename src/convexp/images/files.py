@@ -44,7 +44,7 @@ def read_image(path: str | Path) -> Tensor:
         ...     read_image(f"{folder}/white.png").shape
         torch.Size([3, 4, 5])
     """
-    path = _expand(path)
+    path = expanded(path)
     # Path's own raise where a name is too long, or a folder above is closed.
     if os.path.isdir(path):  # noqa: PTH112
         raise ConvexpError(f"{path} is a folder, not an image: name one of the files in it")
@@ -63,7 +63,7 @@ def read_picture(path: str | Path) -> Tensor:
     Raises:
         ConvexpError: the file is missing, no image, damaged, or not of 8 bits.
     """
-    pixels = decode(path := _expand(path)).pixels
+    pixels = decode(path := expanded(path)).pixels
     if pixels.dtype != np.uint8:
         raise ConvexpError(f"{path} holds {pixels.dtype}, not 8 bits")
     return torch.tensor(np.atleast_3d(pixels)).permute(2, 0, 1).expand(3, -1, -1)
@@ -89,7 +89,7 @@ def find_images(source: str | Path) -> list[Path]:
         ...     [path.name for path in find_images(f"{folder}/*.png")]
         ['black.png']
     """
-    path = _expand(source)
+    path = expanded(source)
     if os.path.isdir(path):  # noqa: PTH112  # as above
         found, kind = path.iterdir(), "folder"
     elif os.path.exists(path):  # noqa: PTH110
@@ -125,7 +125,7 @@ def write_image(image: Tensor, path: str | Path) -> None:
         Traceback (most recent call last):
         convexp.errors.ConvexpError: cannot write black.gif: the suffix must be .png, .jpg or .jpeg
     """
-    path = _expand(path)
+    path = expanded(path)
     if path.suffix.lower() not in _WRITE_FORMATS:
         raise ConvexpError(f"cannot write {path}: the suffix must be .png, .jpg or .jpeg")
     _write_whole(encode(_to_bytes(image, path), _WRITE_FORMATS[path.suffix.lower()]), path)
@@ -144,7 +144,7 @@ def write_array(values: Tensor, path: str | Path) -> None:
     values_HWC = values.detach().cpu().float().permute(1, 2, 0).contiguous().numpy()
     encoded = io.BytesIO()
     np.save(encoded, values_HWC[..., 0] if values_HWC.shape[2] == 1 else values_HWC)
-    _write_whole(encoded.getvalue(), _expand(path))
+    _write_whole(encoded.getvalue(), expanded(path))
 
 
 def _write_whole(content: bytes, path: Path) -> None:
@@ -159,7 +159,8 @@ def _write_whole(content: bytes, path: Path) -> None:
         raise ConvexpError(f"cannot write {path}: {_reason(error)}") from error
 
 
-def _expand(path: str | Path) -> Path:
+def expanded(path: str | Path) -> Path:
+    """A path whose `~` is the user's home."""
     # Path.expanduser raises where there is no such user, as in "~backup.png"; os.path leaves such a name alone.
     return Path(os.path.expanduser(path))  # noqa: PTH111
 

@@ -77,21 +77,25 @@ def _printable(name: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)
 
 
-def held_out(names: Sequence[str], fraction: float) -> set[str]:
-    """The names of a fraction of all, one at least and not all, chosen by digests of the names.
+def held_out(files: Mapping[str, Path], fraction: float) -> set[str]:
+    """The names of a fraction of all, one at least and not all, chosen by digests of the files' own names.
 
-    So it is the same fraction each time, and stays nearly so when files are added.
+    So it is the same fraction each time, wherever the folder lies, and stays nearly so when files are added.
 
     Args:
-        names: Two or more.
+        files: Two or more, by name.
         fraction: From 0 to 1.
 
     Example:
-        >>> sorted(held_out(["a", "b", "c", "d", "e"], 0.4))
+        >>> sorted(held_out({name: Path(f"photos/{name}.png") for name in "abcde"}, 0.4))
         ['c', 'd']
     """
-    count = min(max(round(fraction * len(names)), 1), len(names) - 1)
-    return set(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
+    count = min(max(round(fraction * len(files)), 1), len(files) - 1)
+
+    def digest(name: str) -> tuple[bytes, Path]:  # without the suffix, so that two formats of a picture stay together
+        return hashlib.sha256(os.fsencode(files[name].stem)).digest(), files[name]
+
+    return set(sorted(files, key=digest)[:count])
 
 
 def some_of(names: Iterable[str], count: int | None = None) -> str:

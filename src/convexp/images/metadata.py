@@ -7,7 +7,10 @@ from PIL import Image
 
 _ORIENTATION, _SHORT = 0x0112, 3
 _PREFIX = b"Exif\0\0"
-SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
+
+# Orientations that exchange height and width; then, of the exchanged ones, those that are read from the bottom, and
+# those that are read from the right.
+SIDEWAYS, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)
 
 # Of a TIFF's own tags, those that say nothing of how it is laid out: description, maker, model, resolution and its
 # unit, software, date, artist, copyright; and the two lists of what the camera and its receiver wrote.

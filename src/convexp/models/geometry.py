@@ -190,7 +190,9 @@ def _pools(module: nn.Module) -> bool:
 
 
 def _is(module: nn.Module, kind: type[nn.Module]) -> bool:
-    return isinstance(module, kind) and type(module).forward is kind.forward and _known(module)
+    methods = ("forward", "_conv_forward")  # of which a convolution has the second, too
+    own = all(getattr(type(module), name, None) is getattr(kind, name, None) for name in methods)
+    return isinstance(module, kind) and own and _known(module)
 
 
 def _reach(module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> tuple[int, int]:

@@ -79,7 +79,7 @@ class RunFolder:
         """
         path = self.path / "run.lock"
         try:
-            file = open(path, "a", opener=_open_itself)  # noqa: PTH123  # Path's own takes no opener
+            file = open(path, "a", opener=_open_itself)  # noqa: SIM115  # Path.s own takes no opener
         except OSError as error:
             raise ConvexpError(
                 f"{path} cannot be opened ({error.strerror}): no run can go on in this folder"

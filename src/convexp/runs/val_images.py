@@ -42,11 +42,15 @@ def write_val_images(
         return {}
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     shown: dict[str, Tensor] = {}
-    there = [name for name in worst_first(images) if name in pairs]  # and was not removed since a run that goes on
-    for number, name in enumerate(there[:WORST], 1):
-        pair = centre(pairs[name], SIDE)
+    for name in worst_first(images):
+        whole = pairs.get(name)
+        if whole is None:  # removed since, from a run that goes on
+            continue
+        pair = centre(whole, SIDE)
         output, target = common_center(feature_maps(model, pair.input.to(device))[0].cpu(), pair.target)
         picture = Comparison(pair.input[0], target[0]).picture(output[0])
-        shown[f"worst/{number}"] = below([line(name, size=_TITLE), picture], gap=_GAP // 2)
+        shown[f"worst/{len(shown) + 1}"] = below([line(name, size=_TITLE), picture], gap=_GAP // 2)
+        if len(shown) == WORST:
+            break
     write_image(below(list(shown.values()), gap=_GAP), folder.path / "worst.png")
     return shown

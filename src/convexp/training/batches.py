@@ -13,7 +13,8 @@ from convexp.training.library import Library
 from convexp.training.pairs import Pair, crop, join_sizes
 
 LANES = 8  # steps that lie so far apart look at the same images, so that 2, 4 or 8 workers share none
-CROPS = 16  # of an image that was read, for as many steps of its lane
+CROPS = 16  # at most, of an image that was read, for as many steps of its lane
+ROOM = 4e9  # bytes for the crops to come, where images are made, not read
 
 
 class Failure(NamedTuple):
@@ -30,7 +31,8 @@ class Batches(IterableDataset[list[Pair] | Failure]):
     so does one with other numbers of workers.
 
     Crops are drawn from all images if these are in memory. Where they are not, or there is no end of them, each image
-    gives 16 crops, which steps 8 apart use one by one; all images have been used once before one is used again.
+    gives 16 crops, or fewer if these would not fit into the library's room, which steps 8 apart use one by one; all
+    images have been used once before one is used again.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Batches(IterableDataset[list[Pair] | Failure]):
         self.seed, self.start, self.rank, self.world_size = seed, start, rank, world_size
         self.fresh = fresh
         self._cut: dict[tuple[int, int], tuple[int, Callable[[int], Pair]]] = {}  # by lane and slot
+        self._crops_each = self._count_crops()
 
     def __iter__(self) -> Iterator[list[Pair] | Failure]:
         worker = get_worker_info()
@@ -125,14 +128,25 @@ class Batches(IterableDataset[list[Pair] | Failure]):
         """The crop of one slot of a batch, from the image that its lane looks at then."""
         lane, turn = step % LANES, step // LANES
         # Slots change their images at different steps, so that these take equally long.
-        number, which = divmod(turn + slot * CROPS // total, CROPS)
+        number, which = divmod(turn + slot * self._crops_each // total, self._crops_each)
         known = self._cut.get((lane, slot))
         if known is None or known[0] != number:
             index = (number * LANES + lane) * total + slot
             pair = self.fresh(index) if self.fresh is not None else self.library.at(self._shuffled(index))
-            places = np.random.default_rng((self.seed, index, 1)).random((CROPS, 2))
+            places = np.random.default_rng((self.seed, index, 1)).random((self._crops_each, 2))
             known = self._cut[lane, slot] = number, self._crops(pair, places)
         return known[1](which)
+
+    def _count_crops(self) -> int:
+        """How many crops of an image there is room for, in all lanes; whatever the number of workers."""
+        if self.crop_size is None or self.batch_size is None or (self.fresh is None and self.library.held):
+            return CROPS
+        pair = self.library.at(0)
+        largest = max(height * width for _, (height, width), _ in self.library.shapes())
+        channels = pair.input.shape[1] + pair.target.shape[1]
+        slots = LANES * self.batch_size * self.world_size
+        pixels = min(self.library.room, ROOM) // (slots * channels * pair.input.element_size())
+        return CROPS if largest <= pixels else int(min(max(pixels // self.crop_size**2, 1), CROPS))
 
     def _crops(self, pair: Pair, places: NDArray[np.float64]) -> Callable[[int], Pair]:
         """The crops of an image by number; it is kept itself if they take more memory."""

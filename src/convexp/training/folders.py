@@ -43,8 +43,8 @@ class Folder(ImageData):
     Args:
         val_fraction: The part of the files that is validated on, the same ones each time.
         cache_gb: Gigabytes that images and targets may take in memory, in each process that trains. Where they do not
-            fit, they are read anew when they are needed, and an image gives 16 crops each time; else every crop is
-            drawn from all images.
+            fit, they are read anew when they are needed, and an image gives 16 crops each time, or as many as take no
+            more memory than that once more; else every crop is drawn from all images.
         on_error: `skip` leaves out what cannot be read, and says so; `raise` stops.
     """
 
@@ -116,7 +116,7 @@ class Files(Folder):
                 f"data.val_fraction={self.val_fraction:g}: {self.train} is one file, of which none can be held out; "
                 "leave it out, or name more files"
             )
-        out = held_out(list(train), self.val_fraction)
+        out = held_out(train.paths, self.val_fraction)
         return train.only(name for name in train if name not in out), train.only(name for name in train if name in out)
 
 
@@ -188,7 +188,7 @@ class Pairs(Folder):
 
     def _of(self, everything: Part, *, held: bool) -> Part:
         """Those that are held out, or the others."""
-        out = held_out(everything.names, self._fraction)
+        out = held_out(self._inputs.only(everything.names).paths, self._fraction)
         names = [name for name in everything.names if (name in out) is held]
         return Part(names, {name: everything.shapes[name] for name in names if name in everything.shapes}, self._read)
 

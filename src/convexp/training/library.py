@@ -60,6 +60,11 @@ class Library(Mapping[str, Pair]):
             return
         for index in range(len(self.names)):
             self._get(index)
+            if self._bytes > self.room:  # more than was expected, as of a target of many channels
+                self.held = False
+                self._flags.share_memory_()
+                self._shrink()
+                return
         if self.names and not self._kept:
             raise ConvexpError(_NONE.format(len(self.names)))
 
@@ -160,10 +165,14 @@ class Library(Mapping[str, Pair]):
         pair = self._make(name, found)
         self._kept[index] = pair
         self._bytes += sum(part.nbytes for part in pair)
-        while not self.held and self._bytes > self.room and len(self._kept) > 1:
+        if not self.held:
+            self._shrink()
+        return pair
+
+    def _shrink(self) -> None:
+        while self._bytes > self.room and len(self._kept) > 1:
             _, oldest = self._kept.popitem(last=False)
             self._bytes -= sum(part.nbytes for part in oldest)
-        return pair
 
 
 class _Pairs(ValuesView[Pair]):

@@ -135,8 +135,13 @@ COLUMNS = ("mse", "r2", "psnr", "ssim")
 
 
 def worst_first(images: Mapping[str, Sequence[float]]) -> list[str]:
-    """The names of images, of each of which there is what `COLUMNS` names, the least PSNR first."""
-    return sorted(images, key=lambda name: images[name][COLUMNS.index("psnr")])
+    """The names of images, of each of which there is what `COLUMNS` names, the least PSNR first, none before that."""
+
+    def psnr(name: str) -> float:
+        value = images[name][COLUMNS.index("psnr")]
+        return -math.inf if math.isnan(value) else value
+
+    return sorted(images, key=psnr)
 
 
 def table(images: Mapping[str, Sequence[float]]) -> str:

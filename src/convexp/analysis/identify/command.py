@@ -4,8 +4,12 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from convexp.errors import ConvexpError
+
+if TYPE_CHECKING:
+    from convexp.analysis.identify.identification import Identification
 
 _DESCRIPTION = """Tells which filter made one picture of another: a kernel, with its name and parameters if it is in the
 catalogue, a curve, a local operator that is not linear, or one of the whole picture; and the command that learns it.
@@ -43,15 +47,13 @@ def identify_pair(arguments: Sequence[str]) -> None:
 
 
 def _run(typed: argparse.Namespace) -> None:
-    from convexp.analysis.identify.facts import facts
     from convexp.analysis.identify.identification import identify
-    from convexp.analysis.identify.recipe import commands
     from convexp.analysis.identify.recording import compression_of
-    from convexp.analysis.identify.sentences import sentences
     from convexp.images.files import read_image, write_array, write_image
 
     before, after = read_image(typed.before), read_image(typed.after)
     found = identify(before, after, compression=compression_of(typed.after))
+    _say(found, typed)
     kernel = found.kernel
     if kernel is None and (typed.kernel is not None or typed.plot is not None):
         missing = "--kernel" if typed.kernel is not None else "--plot"
@@ -64,6 +66,13 @@ def _run(typed: argparse.Namespace) -> None:
         side = max(1, 256 // max(kernel.shape))
         painted = Scale.around_zero(float(kernel.abs().max())).paint(kernel[None])
         write_image(painted.repeat_interleave(side, 1).repeat_interleave(side, 2), typed.plot)
+
+
+def _say(found: "Identification", typed: argparse.Namespace) -> None:
+    from convexp.analysis.identify.facts import facts
+    from convexp.analysis.identify.recipe import commands
+    from convexp.analysis.identify.sentences import sentences
+
     if typed.json:
         print(json.dumps(facts(found, typed.before, typed.after), indent=2, ensure_ascii=False))
         return

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from convexp.analysis.identify.recording import Recording
+from convexp.analysis.identify.recording import BLOCK, Recording
 from convexp.analysis.identify.samples import Box
 from convexp.errors import ConvexpError
 from convexp.operators.fourier import correlate
 
 LUMA = (0.299, 0.587, 0.114)
 MOST_PIXELS = 150_000  # beyond, a part from the middle is looked at
-BLOCK = 16  # pixels of a JPEG's blocks, where colours are halved
 BORDER = 64  # pixels of the first picture kept around that part, for kernels to read
 SMALLEST = 12  # side of a picture that anything can be told from
 ADMITTED = 1.2  # of the expected variance: more is not explained
@@ -108,7 +107,7 @@ class Observation:
             side = MOST_PIXELS**0.5
             tall, wide = min(rows, max(side, MOST_PIXELS / columns)), min(columns, max(side, MOST_PIXELS / rows))
             tall, wide = int(tall) // BLOCK * BLOCK, int(wide) // BLOCK * BLOCK
-            origin = y, x = (rows - tall) // 2 // BLOCK * BLOCK, (columns - wide) // 2 // BLOCK * BLOCK
+            origin = y, x = recording.middle(rows, tall, axis=1), recording.middle(columns, wide, axis=2)
             after = after[:, y : y + tall, x : x + wide]
             first, start = max(y + top - BORDER, 0), max(x + left - BORDER, 0)
             before = before[:, first : y + top + tall + BORDER, start : x + left + wide + BORDER]

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin
 from torch import Tensor
+
+from convexp.images import metadata
+from convexp.images.decoding import opened
+from convexp.images.files import expanded
 
 _BITS = (8, 16)
 LEVEL = 1 / 255
+BLOCK = 16  # pixels of a JPEG's blocks, where colours are halved
 
 
 @dataclass(frozen=True)
@@ -20,10 +25,18 @@ class Compression:
     Args:
         tables: The quantisation tables, by number.
         subsampling: As Pillow counts: 0 keeps every pixel's colour, 1 halves the columns, 2 the rows as well.
+        orientation: Of the pixels in the file against the upright picture, as EXIF counts, 1 to 8.
     """
 
     tables: dict[int, list[int]]
     subsampling: int
+    orientation: int = 1
+
+    @property
+    def flipped(self) -> list[int]:
+        """The axes of (C, H, W) along which the file holds the picture from its end."""
+        turned = ((1, metadata.UPSIDE_DOWN), (2, metadata.MIRRORED))
+        return [axis for axis, orientations in turned if self.orientation in orientations]
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,18 @@ class Recording:
             return "JPEG"
         return {1 / 255: "rounding to 8 bits", 1 / 65535: "rounding to 16 bits"}.get(self.step, "float precision")
 
+    def middle(self, whole: int, part: int, *, axis: int) -> int:
+        """Where a part of a side begins, about in its middle, so that its blocks are those of the whole.
+
+        Args:
+            whole: Pixels.
+            part: Likewise, whole blocks.
+            axis: Of (C, H, W).
+        """
+        start = (whole - part) // 2 // BLOCK * BLOCK
+        from_the_end = self.compression is not None and axis in self.compression.flipped
+        return whole - part - start if from_the_end else start
+
     def written(self, values: Tensor) -> Tensor:
         """What a file of the same kind holds of values (C, H, W) of any range, float64: clipped, rounded, compressed.
 
@@ -84,17 +109,25 @@ def compression_of(path: str | Path) -> Compression | None:
     """How a file was compressed, from its header; None if it is no JPEG.
 
     Args:
-        path: An image that `read_image` has read.
+        path: Of an image.
+
+    Raises:
+        ConvexpError: As `read_image`.
     """
-    try:
-        with Image.open(path, formats=("JPEG",)) as image:
-            tables: dict[int, list[int]] = {number: list(table) for number, table in image.quantization.items()}  # pyright: ignore[reportAttributeAccessIssue]  # of JPEG images only
-            return Compression(tables, max(JpegImagePlugin.get_sampling(image), 0))
-    except UnidentifiedImageError:  # of any other format
+    path = expanded(path)
+    if path.suffix.lower() == ".npy":
         return None
+    with opened(path) as (image, _):
+        if not isinstance(image, JpegImagePlugin.JpegImageFile):
+            return None
+        tables = {number: list(table) for number, table in image.quantization.items()}
+        return Compression(tables, max(JpegImagePlugin.get_sampling(image), 0), metadata.orientation(image))
 
 
 def _through_jpeg(values: Tensor, compression: Compression) -> Tensor:
+    sideways = compression.orientation in metadata.SIDEWAYS
+    values = values.flip(compression.flipped)
+    values = values.transpose(1, 2) if sideways else values
     levels = (255 * values).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     gray = levels.shape[2] == 1
     picture = Image.fromarray(levels[..., 0] if gray else levels)
@@ -103,4 +136,5 @@ def _through_jpeg(values: Tensor, compression: Compression) -> Tensor:
     picture.save(encoded, "JPEG", qtables=tables, subsampling=compression.subsampling)
     with Image.open(encoded) as decoded:
         array = np.atleast_3d(np.array(decoded))
-    return torch.from_numpy(array).permute(2, 0, 1).double() / 255
+    read = torch.from_numpy(array).permute(2, 0, 1).double() / 255
+    return (read.transpose(1, 2) if sideways else read).flip(compression.flipped)
