@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from convexp.analysis.identify.identification import identify
@@ -265,8 +265,8 @@ def test_sizes_that_no_filter_has():
         identify(GRAY[:, :90], GRAY)
     with pytest.raises(ConvexpError, match="less than half"):
         identify(GRAY, GRAY[:, :50, :50])
-    with pytest.raises(ConvexpError, match="both sides must be at least 12"):
-        identify(GRAY[:, :9, :9], GRAY[:, :9, :9])
+    with pytest.raises(ConvexpError, match="both sides must be at least 24"):
+        identify(GRAY[:, :23, :23], GRAY[:, :23, :23])
     with pytest.raises(ConvexpError, match="C = 1 or 3"):
         identify(torch.rand(2, 30, 30), GRAY)
 
@@ -298,3 +298,73 @@ def test_the_other_way_round_a_blur_is_no_kernel_and_noise(tmp_path):
     before = COLOUR
     blurred, _ = through_file(GaussianBlur(13, 3.0, border="reflect")(before[None])[0], "png", tmp_path)
     assert identified(blurred, before, "png", tmp_path).kind == "unknown"
+
+
+JPEGS = {
+    "identity": lambda image: image,
+    "gaussian_blur kernel_size=7 sigma=1.0": GaussianBlur(7, 1.0, border="reflect"),
+    "box_blur kernel_size=5": BoxBlur(5, border="reflect"),
+    "contrast": lambda image: 1.2 * image - 0.1,
+}
+
+
+@pytest.mark.parametrize("qualities", [(90, 90), (90, 75)], ids=["alike", "coarser"])
+@pytest.mark.parametrize("name", JPEGS)
+def test_both_pictures_may_have_been_compressed_after_the_filter(name, qualities, tmp_path):
+    """The filter never saw what the first JPEG holds."""
+    made = JPEGS[name](COLOUR[None])[0]
+    for title, values, quality in zip(("before", "after"), (COLOUR, made), qualities, strict=True):
+        pixels = (values.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(tmp_path / f"{title}.jpg", quality=quality)
+    pictures = [tmp_path / f"{title}.jpg" for title in ("before", "after")]
+    first, second = map(compression_of, pictures)
+    found = identify(*map(read_image, pictures), compression=second, first_compression=first)
+    if name == "contrast":
+        assert found.match.fit.family.target == "identity"
+        assert found.match.fit.gain == pytest.approx(1.2, abs=0.02)
+        return
+    target, *values = name.split()
+    assert found.match.fit.family.target == target
+    if target == "gaussian_blur":  # its tail is lost, and so its size
+        assert found.match.fit.values == (pytest.approx(1, abs=0.06),)
+    elif values:
+        assert words(found) == name
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+@pytest.mark.parametrize("exponent", [0.9, 1.05])
+def test_a_gamma_near_1_is_no_line(exponent, kind, tmp_path):
+    found = identified(COLOUR, COLOUR**exponent, kind, tmp_path)
+    assert (found.kind, found.curve.kind, found.curve.exponent) == ("point", "gamma", exponent)
+
+
+@pytest.mark.parametrize("constant", [0.1, -0.1])
+def test_half_a_level_is_rounded_up_and_down_in_turn(constant, tmp_path):
+    found = identified(COLOUR, COLOUR + constant, "png", tmp_path)
+    assert (found.match.fit.family.target, found.match.fit.gain) == ("identity", 1)
+    assert found.match.constant.tolist() == pytest.approx([constant] * 3)
+
+
+@pytest.mark.parametrize("name", ["SHARPEN", "DETAIL", "EDGE_ENHANCE"])
+def test_a_kernel_that_says_nothing_of_a_parameter_has_no_name(name, tmp_path):
+    """A sharpening of 3×3 equal weights is one by a Gaussian of any wide σ."""
+    pixels = (COLOUR * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    after = Image.fromarray(pixels).filter(getattr(ImageFilter, name))
+    found = identify(COLOUR, torch.from_numpy(np.array(after)).permute(2, 0, 1) / 255)
+    assert (found.kind, found.match) == ("linear", None)
+    assert found.linear.fit.kernel.shape == (3, 3)
+
+
+def test_a_frame_that_was_left_as_it_was_hides_no_kernel():
+    """Pillow's emboss lies to one side, and is applied to neither margin."""
+    pixels = (COLOUR * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    after = Image.fromarray(pixels).filter(ImageFilter.EMBOSS)
+    found = identify(COLOUR, torch.from_numpy(np.array(after)).permute(2, 0, 1) / 255)
+    assert (found.kind, found.border.convention) == ("linear", "unfiltered")
+    kernel = torch.tensor([[0.0, 1], [-1, 0]], dtype=torch.float64)
+    torch.testing.assert_close(found.linear.fit.kernel, kernel, atol=1e-2, rtol=0)
+
+
+def test_a_picture_of_one_colour_is_flat():
+    found = identify(COLOUR, COLOUR.mean(dim=(1, 2), keepdim=True).expand_as(COLOUR))
+    assert (found.kind, found.reason) == ("unknown", "the second picture is flat, so that nothing can be told")

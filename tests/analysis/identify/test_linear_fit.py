@@ -49,9 +49,9 @@ def test_clipped_values_do_not_pull_at_the_kernel():
 
 
 def test_unclipped_pixels_of_all_channels():
-    after = torch.full((3, 20, 30), 0.5)
+    after = torch.full((3, 40, 30), 0.5)
     after[0, 3, 4], after[1, 5, 6] = 0.0, 1.0
-    observation = pair(torch.rand(3, 20, 30), after)
+    observation = pair(torch.rand(3, 40, 30), after)
     use = unclipped(observation.after, observation)
     assert (~use).nonzero().tolist() == [[3, 4], [5, 6]]
 

@@ -56,6 +56,13 @@ def test_what_is_not_linear():
     )
 
 
+def test_a_curve_that_falls_a_little_at_each_step_does_not_increase():
+    solarised = identified(lambda image: torch.where(image > 0.5, 1 - image, image))
+    assert name(solarised) == "a curve without a name, one for all channels"
+    lighter = identified(lambda image: image.sqrt() * 0.6 + 0.3 * image)
+    assert name(lighter) == "an increasing curve without a name, one for all channels"
+
+
 def test_what_has_no_name():
     found = identified(lambda image: image.flip(3))
     assert name(found) is None

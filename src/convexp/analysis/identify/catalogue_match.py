@@ -10,7 +10,7 @@ from convexp.analysis.identify.catalogue_fit import CatalogueFit, fit_family, wi
 from convexp.analysis.identify.families import Family, Values, families, shift_family
 from convexp.analysis.identify.kernel_fit import KernelFit, solve
 from convexp.analysis.identify.linear_fit import SIDE, WIDE_SIDE, LinearFit, polished, taken, unclipped
-from convexp.analysis.identify.match import SLACK, Match, applied, as_good, certain
+from convexp.analysis.identify.match import MERE, SLACK, Match, applied, as_good, certain, determined
 from convexp.analysis.identify.observation import Observation, luma
 from convexp.analysis.identify.round_numbers import in_round_colours, in_round_gain, in_round_values, nearly_as_good
 from convexp.analysis.identify.samples import Samples
@@ -51,16 +51,20 @@ def match(
             as_any = linear.polished and any(as_good(found, linear.agreement) for found in good)
             more, linear = _named(observation, linear, samples, own_size, tiers=1 if as_any else TIERS)
             good += more
-    if not good:
-        return None, polished(observation, linear)
-    chosen = in_round_colours(observation, linear, _simplest(good, observation, own_size))
-    if not certain(chosen):
-        linear = polished(observation, linear)
-        if linear.agreement.explained and not as_good(chosen, linear.agreement):
-            return None, linear
     use = unclipped(observation.after, observation)
-    samples = taken(observation, linear.mixing, observation.after, use, max(chosen.kernels.shape[2:]))
-    return (chosen if samples is None else replace(chosen, fit=with_errors(chosen.fit, samples))), linear
+    while good:
+        chosen = in_round_colours(observation, linear, _simplest(good, observation, own_size))
+        if not certain(chosen):
+            linear = polished(observation, linear)
+            if linear.agreement.explained and not as_good(chosen, linear.agreement):
+                return None, linear
+        samples = taken(observation, linear.mixing, observation.after, use, max(chosen.kernels.shape[2:]))
+        if samples is not None:
+            chosen = replace(chosen, fit=with_errors(chosen.fit, samples))
+        if determined(chosen):
+            return chosen, linear
+        good = [found for found in good if found.fit.family.words != chosen.fit.family.words]
+    return None, polished(observation, linear)
 
 
 def _named(
@@ -182,7 +186,9 @@ def _near(candidate: CatalogueFit, samples: Samples, least: float) -> CatalogueF
 def _simplest(good: list[Match], observation: Observation, own_size: int | None) -> Match:
     least = min(found.agreement.mismatch for found in good)
     expected = min(found.agreement.expected for found in good)
-    if observation.noise:
+    if observation.inherited:
+        most = (1 + MERE) * least
+    elif observation.noise:
         most = (1 + SIGNIFICANT / observation.after[0].numel()) * least
     else:
         most = SLACK * least + 0.02 * expected + 1e-3 * observation.recording.step**2
@@ -190,7 +196,8 @@ def _simplest(good: list[Match], observation: Observation, own_size: int | None)
     return min(
         as_good,
         key=lambda found: (
-            found.fit.unknowns,
+            # Where little can be told, a rare kernel without a number is no simpler than a common one with one.
+            found.fit.unknowns + (min(found.fit.family.rank, 1) if observation.inherited else 0),
             found.fit.family.rank,
             own_size is not None and found.fit.size != own_size,
             round(found.agreement.mismatch / max(expected, 1e-12), 2),

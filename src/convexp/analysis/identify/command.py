@@ -52,7 +52,8 @@ def _run(typed: argparse.Namespace) -> None:
     from convexp.images.files import read_image, write_array, write_image
 
     before, after = read_image(typed.before), read_image(typed.after)
-    found = identify(before, after, compression=compression_of(typed.after))
+    first, second = compression_of(typed.before), compression_of(typed.after)
+    found = identify(before, after, compression=second, first_compression=first)
     _say(found, typed)
     kernel = found.kernel
     if kernel is None and (typed.kernel is not None or typed.plot is not None):

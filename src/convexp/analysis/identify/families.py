@@ -168,6 +168,7 @@ def _smooth() -> list[Family]:
             sizes=lambda largest: list(range(5, largest + 1, 4)),
             overrides=lambda size: {"times": size // 4},
             size_words=lambda size: "once" if size == 5 else f"{size // 4} times",
+            rank=1,
         ),
         Family(
             "gaussian_blur",

@@ -8,7 +8,7 @@ from torch import Tensor
 from convexp.analysis.identify.border_convention import BorderConvention, border_convention
 from convexp.analysis.identify.catalogue_match import match
 from convexp.analysis.identify.linear_fit import SIDE, WIDE_SIDE, LinearFit, fit_linear, grows, unclipped
-from convexp.analysis.identify.match import Match
+from convexp.analysis.identify.match import SLACK, Match, certain
 from convexp.analysis.identify.mixing import fitted_mixing, simple_mixings
 from convexp.analysis.identify.nonlinear_fit import NonlinearFit, fit_nonlinear
 from convexp.analysis.identify.observation import Observation
@@ -17,6 +17,7 @@ from convexp.analysis.identify.predictability import predictability, unevenness
 from convexp.analysis.identify.recording import Compression, Recording
 from convexp.analysis.identify.wide_fit import fit_wide
 from convexp.images.registration import offset as registered
+from convexp.operators.fourier import correlate
 
 Kind = Literal["linear", "point", "local", "global", "unknown"]
 
@@ -29,6 +30,7 @@ MIXES = 0.5  # of what is left without: colours that are mixed must leave less
 SMOOTH = 0.8  # R² of the best kernel, that a blur that keeps edges has at least
 LOCAL = 0.5  # of what the best kernel leaves: if so much can be told from a window, it is local
 FAR = 7  # pixels that a picture must have moved, to be moved back first
+MORE_LOST = 1.7  # times what a file loses of what was in one before, it loses of what was not
 FLAT = 0.6 / 255  # standard deviation below which a picture tells nothing
 
 
@@ -79,7 +81,13 @@ class Identification:
         return 3 if adds and self.match is not None and self.match.fit.gain == 3 else 1
 
 
-def identify(before: Tensor, after: Tensor, *, compression: Compression | None = None) -> Identification:
+def identify(
+    before: Tensor,
+    after: Tensor,
+    *,
+    compression: Compression | None = None,
+    first_compression: Compression | None = None,
+) -> Identification:
     """Find out which filter made one picture of another.
 
     What explains the second picture must leave no more of it than its file loses by itself: rounding, or JPEG's
@@ -91,6 +99,7 @@ def identify(before: Tensor, after: Tensor, *, compression: Compression | None =
         before: (I, H, W) in [0, 1], with I = 1 or 3.
         after: (O, h, w) in [0, 1], no larger; a smaller one lies around the same centre.
         compression: Of the second picture, if it is a JPEG.
+        first_compression: Of the first one, likewise.
 
     Raises:
         ConvexpError: If the sizes or channels cannot be a filter's.
@@ -106,7 +115,7 @@ def identify(before: Tensor, after: Tensor, *, compression: Compression | None =
     """
     observation = Observation.of(before, after, Recording.of(after, compression))
     for name, picture in (("first", observation.before), ("second", observation.after)):
-        if float(picture.std()) < FLAT:
+        if float(picture.flatten(1).std(dim=1).max()) < FLAT:
             return Identification(
                 "unknown", observation, reason=f"the {name} picture is flat, so that nothing can be told"
             )
@@ -114,18 +123,22 @@ def identify(before: Tensor, after: Tensor, *, compression: Compression | None =
     if unchanged(observation):  # what is next to nothing, as stretching nearly all values to all, explains it, too
         found, best = _linear(observation, fit_linear(observation, simple_mixings(observation)[0], side=1), best)
         if found is not None:
-            return found
+            return _or_gamma(found)
     else:
         same_everywhere = global_curve(observation)
         if same_everywhere is not None:
             return Identification("global", observation, curve=same_everywhere)
     for mixing in simple_mixings(observation):
         found, best = _linear(observation, fit_linear(observation, mixing), best)
+        if found is not None and first_compression is not None and not (found.match and certain(found.match)):
+            found = _inherited(observation, best, first_compression) or found
         if found is not None:
-            return found
+            return _or_gamma(found)
     found, best = _mixed(observation, best, 1)
+    if found is None and first_compression is not None:
+        found = _inherited(observation, best, first_compression)
     if found is not None:
-        return found
+        return _or_gamma(found)
     curve = point_curve(observation)
     if curve is not None:
         kind: Kind = "global" if curve.kind == "equalize" else "point"
@@ -155,6 +168,32 @@ def identify(before: Tensor, after: Tensor, *, compression: Compression | None =
     if nonlinear is not None:
         return Identification("local", observation, linear=best, nonlinear=nonlinear)
     return _without_a_name(observation, best, shares)
+
+
+def _inherited(observation: Observation, best: LinearFit | None, compression: Compression) -> Identification | None:
+    """A kernel, where the second picture was made of the first before that was compressed.
+
+    What the first file has lost is not correlated with what it holds (Berkson, Are there two regressions?, Journal of
+    the American Statistical Association 45, 1950): the filter makes noise of it, and fits remain right.
+    """
+    if best is None:
+        return None
+    lost = Recording.of(observation.before, compression).lost(observation.before)
+    made = correlate(lost[None], best.kernels)
+    there = replace(observation, inherited=MORE_LOST * float(made.square().mean()))
+    agreement = there.agreement(*there.predicted(best.kernels, best.fit.box, best.constant))
+    return _linear(there, replace(best, agreement=agreement), None)[0]
+
+
+def _or_gamma(found: Identification) -> Identification:
+    """A line is near any curve that is nearly straight; a gamma counts if it comes nearer."""
+    named = found.match
+    if named is None or named.kernels[0, 0].numel() > 1 or certain(named):
+        return found
+    curve = point_curve(found.observation)
+    if curve is None or curve.kind != "gamma" or SLACK * curve.agreement.mismatch > named.agreement.mismatch:
+        return found
+    return Identification("point", found.observation, linear=found.linear, curve=curve)
 
 
 def _mixed(

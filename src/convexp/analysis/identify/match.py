@@ -1,5 +1,6 @@
 """An operator of the catalogue, and what it makes of the two pictures."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,9 @@ from convexp.analysis.identify.observation import Agreement, Observation
 from convexp.analysis.identify.samples import Box
 
 CERTAIN = 0.05  # of the variance that is lost in writing: nothing more complicated is tried
+EDGE = 0.02  # of a limit: a parameter that comes so near to it has ended there
+VAGUE = 0.2  # of a parameter's value: an error that is larger says that nothing is known of it
+MERE = 0.1  # of what is left where the first picture was compressed, too: so much may fewer numbers cost
 SLACK = 1.5  # of the mismatch: what is within is taken to be as good, and the one of fewer numbers counts
 
 
@@ -54,6 +58,19 @@ def applied(observation: Observation, mixing: Mixing, candidate: CatalogueFit, t
     return Match(candidate, kernels, box, constant, observation.agreement(made, place))
 
 
+def determined(found: Match) -> bool:
+    """Whether the pictures say what the parameters are: any value would do of one that ends at what it may be at most.
+
+    A wide σ in a small kernel is such a parameter, and so is the amount of a sharpening that hardly blurs.
+    """
+    limits = zip(found.fit.family.parameters, found.fit.values, found.fit.errors, strict=True)
+    return all(
+        parameter.low == -math.inf
+        or (parameter.low * (1 + EDGE) < value < parameter.high * (1 - EDGE) and not error > VAGUE * abs(value))
+        for parameter, value, error in limits
+    )
+
+
 def certain(found: Match) -> bool:
     """Whether what is written is next to nowhere anything else than what it gives: no other kernel can do better."""
     return found.agreement.mismatch <= CERTAIN * found.agreement.expected + 1e-12
@@ -61,6 +78,8 @@ def certain(found: Match) -> bool:
 
 def as_good(found: Match, other: Agreement) -> bool:
     """Whether a named kernel comes about as near to the second picture as another prediction does."""
+    if other.inherited:
+        return found.agreement.mismatch <= (1 + MERE) * other.mismatch
     if found.agreement.compressed or other.compressed:
         return found.agreement.mismatch <= SLACK * other.mismatch + 0.02 * other.expected
     return found.agreement.left <= (1 + 2 * NATURAL) * other.left

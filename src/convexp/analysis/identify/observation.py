@@ -13,7 +13,7 @@ from convexp.operators.fourier import correlate
 LUMA = (0.299, 0.587, 0.114)
 MOST_PIXELS = 150_000  # beyond, a part from the middle is looked at
 BORDER = 64  # pixels of the first picture kept around that part, for kernels to read
-SMALLEST = 12  # side of a picture that anything can be told from
+SMALLEST = 24  # side of a picture: of smaller ones, kernels of several names explain all pixels
 ADMITTED = 1.2  # of the expected variance: more is not explained
 SAME = 0.5  # of what JPEG loses: two predictions that agree are nearer than that to each other
 
@@ -30,6 +30,7 @@ class Agreement:
         r2: 1 − left / variance of the second picture.
         compressed: Whether two predictions that agree are nearer to each other than to what is lost: in a JPEG.
         step: Distance of two values that the file can hold.
+        inherited: The part of `expected` that the first picture's file has lost.
     """
 
     left: float
@@ -39,12 +40,14 @@ class Agreement:
     r2: float
     compressed: bool
     step: float
+    inherited: float = 0.0
 
     @property
     def explained(self) -> bool:
         """Whether nothing is left but what the file loses by itself."""
         within = self.left <= ADMITTED * self.expected + 1e-3 * self.step**2 + 1e-12
-        alike = not self.compressed or self.mismatch <= SAME * self.expected + 1e-12
+        # Of a first picture that was compressed later, the second one's file has not lost the same.
+        alike = not self.compressed or self.inherited > 0 or self.mismatch <= SAME * self.expected + 1e-12
         return within and alike and self.r2 > 0.5
 
 
@@ -61,6 +64,7 @@ class Observation:
         whole_after: Likewise.
         origin: Row and column of `whole_after` that are the first ones of `after`.
         noise: Variance that something unknown adds to the second picture.
+        inherited: Variance of what the filter makes of what the first picture's own file has lost.
     """
 
     before: Tensor
@@ -71,6 +75,7 @@ class Observation:
     whole_after: Tensor
     origin: tuple[int, int] = (0, 0)
     noise: float = 0.0
+    inherited: float = 0.0
 
     @property
     def floor(self) -> float:
@@ -126,8 +131,10 @@ class Observation:
             (O, h', w') and the rows and columns of `after` that it is for: first, behind the last, likewise.
         """
         (top, left), (height, width), (rows, columns) = self.offset, self.before.shape[1:], self.after.shape[1:]
-        first, last = max(0, -(top + box[0])), min(rows, height - top - box[1])
-        start, end = max(0, -(left + box[2])), min(columns, width - left - box[3])
+        # A kernel that lies to one side is looked at on neither margin, as filters leave both of them as they were.
+        down, right = max(-box[0], box[1]), max(-box[2], box[3])
+        first, last = max(0, down - top), min(rows, height - top - down)
+        start, end = max(0, right - left), min(columns, width - left - right)
         region = self.before[:, first + top + box[0] : last + top + box[1], start + left + box[2] : end + left + box[3]]
         made = correlate(region[None], kernel)[0] + constant[:, None, None]
         return made, (first, last, start, end)
@@ -148,12 +155,13 @@ class Observation:
         energy = float((wanted - wanted.mean(dim=(1, 2), keepdim=True)).square().mean())
         return Agreement(
             left,
-            float((written - clipped).square().mean()) + self.noise,
+            float((written - clipped).square().mean()) + self.noise + self.inherited,
             min(float(away.square().mean()), left),  # it may be that nothing was lost by writing
             float((away < max(self.recording.step, 1e-5) / 2).double().mean()),
             1 - left / max(energy, 1e-12),
             self.recording.compression is not None and not self.noise,
             self.recording.step,
+            self.inherited,
         )
 
     def cleaned(self, made: Tensor, place: Box) -> Tensor:

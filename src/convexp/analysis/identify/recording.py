@@ -91,6 +91,11 @@ class Recording:
         from_the_end = self.compression is not None and axis in self.compression.flipped
         return whole - part - start if from_the_end else start
 
+    def lost(self, values: Tensor) -> Tensor:
+        """What a file like this loses of a picture (C, H, W) that was in one before: the same, on other blocks."""
+        moved = values[:, 3:, 5:].double()
+        return self.written(moved) - moved
+
     def written(self, values: Tensor) -> Tensor:
         """What a file of the same kind holds of values (C, H, W) of any range, float64: clipped, rounded, compressed.
 

@@ -30,9 +30,13 @@ def in_round_values(fit: CatalogueFit) -> Iterable[CatalogueFit]:
 
 
 def in_round_gain(observation: Observation, found: Match) -> Match:
-    """The same with a rounder gain and constant, the roundest first, if they were fitted and that comes as near."""
-    fit = found.fit
-    if fit.natural or not found.agreement.explained:
+    """The same with a rounder gain and constant, the roundest first, if they were fitted and that comes as near.
+
+    Or nearer than fitted ones: where half a level is added, values are rounded up and down in turn, which no gain
+    explains.
+    """
+    fit, near = found.fit, found.agreement.left < 2 * found.agreement.expected and not found.agreement.compressed
+    if fit.natural or not (found.agreement.explained or near):
         return found
     for digits in (1, 2, 3):
         gain = round(fit.gain, digits)
@@ -45,7 +49,7 @@ def in_round_gain(observation: Observation, found: Match) -> Match:
             kernels = found.kernels * (gain / fit.gain)
             agreement = observation.agreement(*observation.predicted(kernels, found.box, constant))
             rounded = Match(replace(fit, gain=gain), kernels, found.box, constant, agreement)
-            if nearly_as_good(rounded, found):
+            if agreement.explained and (not found.agreement.explained or nearly_as_good(rounded, found)):
                 return rounded
     return found
 

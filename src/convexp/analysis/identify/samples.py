@@ -78,6 +78,7 @@ class Samples:
         """
         tiles = (self.rows // TILE) * (int(self.columns.max()) // TILE + 1) + self.columns // TILE
         levels = (self.source[0, self.rows, self.columns] * LEVELS).round().long()
+        levels -= levels.min()  # of channels that are subtracted, below 0
         size = directions.shape[1] + 1
         inner, scores = weights.new_zeros(size, size), weights.new_zeros(int(tiles.max()) + 1, size)
         rounded = weights.new_zeros(int(levels.max()) + 1, size)

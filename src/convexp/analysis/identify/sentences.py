@@ -141,6 +141,12 @@ def _of_kernel_sentences(found: Identification) -> list[str]:
             f"noise of about {found.noise:.1f} levels is added, that nothing around explains; where it is in the first "
             "picture, too, the errors are larger than is said here"
         )
+    if found.observation.inherited:
+        lost = LEVELS * found.observation.inherited**0.5
+        said.append(
+            f"the first picture is a JPEG, too: what it has lost is {lost:.1f} levels in the second, and numbers may "
+            "be further off than their errors say"
+        )
     clipped = float(((found.observation.after <= 0) | (found.observation.after >= 1)).double().mean())
     if clipped > 0.005:
         learnt = "; a model that learns from these pictures learns the clipping, too" if clipped > 0.05 else ""
@@ -225,7 +231,7 @@ def _unknown(found: Identification) -> str:
         return found.reason
     r2 = found.linear.agreement.r2 if found.linear is not None else 0.0
     if r2 < 0.1:
-        return "the second picture has next to nothing of the first"
+        return "neither a kernel, nor a curve, nor an operator that was tried makes a tenth of the second of the first"
     return "neither one kernel, nor a curve, nor a local operator that was tried makes the second picture of the first"
 
 
@@ -246,8 +252,9 @@ def _curve_name(found: Identification) -> str:
         return "histogram equalization (equalize)"
     if curve.kind == "autocontrast":
         return "autocontrast"
-    steps = curve.curve.diff(dim=1)
-    rising = bool((steps[~steps.isnan()] >= -2 * LEVEL).all())
+    # From here to there it may fall by what rounding makes of it, and no further.
+    highest = curve.curve.nan_to_num(-1.0).cummax(dim=1).values
+    rising = not bool((curve.curve < highest - 2 * LEVEL).any())
     which = "one for all channels" if curve.same or len(curve.curve) == 1 else "another for each channel"
     return f"{'an increasing' if rising else 'a'} curve without a name, {which}"
 
