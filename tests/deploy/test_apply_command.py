@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import yaml
+from PIL import Image
 from torch import nn
 
 import convexp
@@ -19,6 +21,7 @@ from convexp.deploy.apply_command import apply_run
 from convexp.deploy.provenance import NOTE
 from convexp.images import photograph, read_image, write_image
 from convexp.images.decoding import decode
+from convexp.images.unfinished import unfinished
 from convexp.models import Standardised
 from convexp.operators.border import padded
 
@@ -73,7 +76,7 @@ def outcome(capsys, *arguments):
 def files(folder):
     """All but the note of what made them."""
     found = {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
-    return found - {NOTE}
+    return {name for name in found if not name.endswith(NOTE)}
 
 
 def test_a_folder_of_another_run_is_not_gone_on_with(here, capsys):
@@ -138,11 +141,56 @@ def test_a_damaged_picture_among_others(here, capsys):
     assert code == "convexp: 2 of 5 pictures could not be filtered: photos/bad.png, photos/tiny.png"
     assert out.endswith("3 pictures in filtered\n")
     assert re.search(r"^convexp: photos/bad\.png .*; skipped$", err, re.MULTILINE)
-    assert "an image of 2×2 is too small: the model reads 4×4 pixels for one" in err
+    assert "convexp: photos/tiny.png: an image of 2×2 is too small: the model reads 4×4 pixels for one" in err
     assert files("filtered") == {"cat.png", "coins.png", "coffee.jpg"}
     code, out, _ = outcome(capsys, "run", "photos")
     assert code == "convexp: 2 of 2 pictures could not be filtered: photos/bad.png, photos/tiny.png"
     assert "3 there already in filtered, skipped" in out
+
+
+def test_subfolders(here, capsys):
+    Path("photos/sub").mkdir()
+    write_image(photograph("coins")[:, :41, :61], "photos/sub/cat.png")
+    hint = "photos has subfolders with pictures, which are left out; 'photos/**/*' takes them, too\n"
+    code, out, _ = outcome(capsys, "run", "photos")
+    assert (code, out.startswith(hint), files("filtered")) == (0, True, {"cat.png", "coins.png", "coffee.jpg"})
+    code, out, _ = outcome(capsys, "run", "photos/**/*")
+    assert code == 0
+    assert out.endswith("1 picture in filtered\n3 there already in filtered, skipped; --force makes them anew\n")
+    assert decode(Path("filtered/sub/cat.png")).pixels.shape == (38, 58)
+    assert "subfolders" not in out
+    code, *_ = outcome(capsys, "run", "photos/**/*", "--border", "zeros")
+    assert code.startswith("convexp: filtered")
+
+
+def test_what_is_not_kept_is_said(here, capsys):
+    cat = Image.open("photos/cat.png")
+    alpha = "had an alpha channel, which was composited over white"
+    pages = "had several pages, of which the first was filtered"
+    cat.convert("RGBA").save("alpha.png")
+    cat.convert("P").save("key.png", transparency=0)
+    cat.save("pages.tif", save_all=True, append_images=[cat])
+    floats = np.zeros((21, 23, 4), np.float32)
+    tifffile.imwrite("both.tif", [floats, floats], photometric="rgb", extrasamples=["unassalpha"])
+    tifffile.imwrite("neither.tif", floats[..., :3], photometric="rgb")
+    cat.save("one.tif")
+    cat.save("phone.jpg", format="MPO", save_all=True, append_images=[cat])
+    said = outcome(capsys, "run", *map(str, here.glob("*.*")), "photos")[1].splitlines()
+    assert said[-3:] == [f"3 pictures {alpha}", f"2 pictures {pages}", "10 pictures in filtered"]
+    assert outcome(capsys, "run", "key.png", "-o", "x.png")[1].splitlines()[-1] == f"1 picture {alpha}"
+    assert "had" not in outcome(capsys, "run", "one.tif", "neither.tif", "phone.jpg", "-o", "plain")[1]
+
+
+def test_suffixes_of_others(here, capsys):
+    Path("photos/coffee.jpg").rename("coffee.jfif")
+    Path("photos/coins.png").rename("coins")
+    Path("notes.txt").write_text("no picture")
+    code, out, err = outcome(capsys, "run", "coffee.jfif", "coins", "notes.txt", "photos")
+    assert code == "convexp: 1 of 4 pictures could not be filtered: notes.txt"
+    assert err.startswith("convexp: notes.txt is no image, or damaged at its start")
+    assert files("filtered") == {"cat.png", "coffee.jpg", "coins.png"}
+    assert decode(Path("filtered/coffee.jpg")).format == "JPEG"
+    assert out.endswith("3 pictures in filtered\n")
 
 
 def test_a_model_that_is_not_local_says_so(here, capsys):
@@ -194,6 +242,37 @@ def test_a_signal_leaves_whole_files_and_the_same_command_goes_on(here, capsys, 
     code, out, _ = outcome(capsys, "run", "photos")
     assert (code, files("filtered")) == (0, {"cat.png", "coins.png", "coffee.jpg"})
     assert out.endswith("2 pictures in filtered\n1 there already in filtered, skipped; --force makes them anew\n")
+
+
+def test_what_a_killed_one_has_left_is_removed(here, capsys):
+    Path("filtered").mkdir()
+    with unfinished(Path("filtered/cat.png")) as beside:
+        pass
+    beside.touch()  # as if it had been killed
+    assert outcome(capsys, "run", "photos")[0] == 0
+    assert files("filtered") == {"cat.png", "coins.png", "coffee.jpg"}
+
+
+def test_an_interrupted_force_goes_on_without_it(here, capsys, monkeypatch):
+    write = filtering._write
+
+    def interrupted(values, picture, depth, source):
+        if source.name == "coffee.jpg":
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        return write(values, picture, depth, source)
+
+    assert outcome(capsys, "run", "photos", "--checkpoint", "last")[0] == 0
+    before = {name: Path("filtered", name).read_bytes() for name in files("filtered")}
+    monkeypatch.setattr(filtering, "_write", interrupted)
+    _, _, err = outcome(capsys, "run", "photos", "--force")
+    assert err == "convexp: stopped with 1 of 3 pictures in filtered; the same command without --force goes on\n"
+    monkeypatch.setattr(filtering, "_write", write)
+    code, out, _ = outcome(capsys, "run", "photos")
+    assert code == 0
+    assert out.endswith("2 pictures in filtered\n1 there already in filtered, skipped; --force makes them anew\n")
+    for name, content in before.items():
+        assert Path("filtered", name).read_bytes() != content
 
 
 def test_a_full_disk_ends_all(here, capsys, monkeypatch):

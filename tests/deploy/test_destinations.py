@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from convexp.deploy.destinations import Destinations
 from convexp.errors import ConvexpError
@@ -43,6 +44,17 @@ def test_a_file(here):
     assert pairs("one.tif", output="x.npy", to="npy") == [("one.tif", "x.npy")]
     assert pairs("one.tif", output="~/x.png") == [("one.tif", os.path.expanduser("~/x.png"))]  # noqa: PTH111
     assert Destinations.of(["one.tif"], "x.png").folder is None
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "result"),
+    [("p.jfif", "JPEG", "p.jpg"), ("p", "PNG", "p.png"), ("p.v2", "TIFF", "p.tif"), ("p.x", "WEBP", "p.webp")],
+)
+def test_a_suffix_that_no_picture_has_is_that_of_the_contents(here, name, kind, result):
+    Image.new("RGB", (7, 5)).save(name, kind)
+    assert pairs(name) == [(name, f"filtered/{result}")]
+    assert pairs(name, to="npy") == [(name, "filtered/p.npy")]
+    assert pairs("photos/notes.txt") == [("photos/notes.txt", "filtered/notes.txt")]  # reading it will say so
 
 
 def test_a_picture_that_is_named_twice_is_one(here):
@@ -89,6 +101,50 @@ def test_what_is_refused(here, sources, more, line):
         Destinations.of(sources, **more)
     assert line in str(refused.value)
     assert sorted(here.rglob("*")) == before
+
+
+def test_subfolders_of_a_pattern_are_kept(here):
+    for name in ("in/a.png", "in/sub/a.png", "in/sub/deeper/b.jpg"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    expected = [("in/a.png", "out/a.png"), ("in/sub/a.png", "out/sub/a.png")]
+    assert pairs("in/**/*.png", output="out") == expected
+    assert pairs(f"{here}/in/**/*.png", output="out") == [(f"{here}/{source}", result) for source, result in expected]
+    assert pairs("in/**/*.jpg", output="out", to="png") == [("in/sub/deeper/b.jpg", "out/sub/deeper/b.png")]
+    assert pairs("**/b.jpg", output="out") == [("in/sub/deeper/b.jpg", "out/in/sub/deeper/b.jpg")]
+    with pytest.raises(ConvexpError, match=r"in/a\.png and more/a\.png would both become out/a\.png"):
+        pairs("in/**/*.png", "more", output="out")
+    with pytest.raises(ConvexpError, match=r"in/sub/a\.png and more/a\.png would both become out/a\.png"):
+        pairs("in/*/*.png", "more", output="out")
+
+
+def test_results_stay_in_their_folder(here):
+    Path("in/sub").mkdir(parents=True)
+    Path("in/sub/a.png").touch()
+    with pytest.raises(ConvexpError, match=r"^out/sub/\.\./\.\./in/sub/a\.png is not inside out; name another folder"):
+        pairs("in/*/../../**/a.png", output="out")
+    Path("out").mkdir()
+    Path("out/sub").symlink_to(here / "more")
+    with pytest.raises(ConvexpError, match=r"^out/sub/a\.png is not inside out; name another folder, as -o filtered$"):
+        pairs("in/**/*.png", output="out")
+
+
+def test_a_folder_whose_subfolders_have_pictures(here):
+    def shallow(*sources, output=None):
+        return [str(path) for path in Destinations.of(sources, output).shallow]
+
+    assert shallow("photos") == []
+    Path("photos/2024/05").mkdir(parents=True)
+    assert shallow("photos") == []
+    Path("photos/2024/05/a.png").touch()
+    assert shallow("photos", "one.tif") == ["photos"]
+    assert shallow("photos/*") == []
+    assert shallow("photos/**/*", "photos") == []
+    assert shallow("photos", output="photos/2024/05") == []
+    with pytest.raises(
+        ConvexpError, match=r"photos/2024 holds no image; .*; 'photos/2024/\*\*/\*' takes its subfolders"
+    ):
+        shallow("photos/2024")
 
 
 def test_two_formats_of_one_name(here):

@@ -53,6 +53,22 @@ def test_a_table_for_people_and_one_for_programs(run, evaluate, tmp_path):
     assert found["overall"]["mse"] > 0
 
 
+def test_what_there_is_to_know_of_the_images(run, evaluate, tmp_path):
+    scene = photograph("coins")[:, :90, :120]
+    for folder, image in {"before": scene[:, 3:], "after": scene[:, :-3]}.items():
+        (tmp_path / folder).mkdir()
+        write_image(image, tmp_path / folder / "coins.png")
+    write_image(scene[:, :1, :1], tmp_path / "before/tiny.png")
+    code, out, err = evaluate(run, "--data", "before")
+    assert (code, out.splitlines()[-2]) == (0, "  could not be measured, left out (1): tiny")
+    assert "convexp: tiny: image is 1x1" in err
+    (tmp_path / "before/tiny.png").unlink()
+    code, out, _ = evaluate(run, "--data", "before", "--targets", "after")
+    note = "the targets lie 3 pixels lower than their inputs (median of 1 pair), which all numbers include"
+    assert (code, out.splitlines()[-2]) == (0, f"  {note}")
+    assert json.loads(evaluate(run, "--data", "before", "--targets", "after", "--json")[1])["notes"] == [note]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

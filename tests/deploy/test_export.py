@@ -57,9 +57,9 @@ def written(folder):
 def test_into_the_run_s_folder(run):
     (exported,) = export(run, ["npy"])
     assert exported.path == run / "export/sharpen-single.npy"
-    assert exported.size == exported.path.stat().st_size
+    assert exported.size == sum(path.stat().st_size for path in (run / "export").iterdir())
     assert exported.comparison.error < 1e-5
-    assert written(run / "export") == ["sharpen-single.npy"]
+    assert written(run / "export") == ["sharpen-single-constant.npy", "sharpen-single.npy"]
 
 
 def test_the_weights_that_are_asked_for(run, tmp_path):
@@ -77,7 +77,7 @@ def test_into_a_folder_or_a_file(run, tmp_path):
     assert exported.path.exists()
     two = list(export(run, ["npy", "opencv", "npy"], output=tmp_path / "two"))
     assert [one.format.name for one in two] == ["npy", "opencv"]
-    assert written(tmp_path / "two") == ["sharpen-single.npy", "sharpen-single.py"]
+    assert written(tmp_path / "two") == ["sharpen-single-constant.npy", "sharpen-single.npy", "sharpen-single.py"]
 
 
 def test_nothing_is_replaced_unless_it_is_said(run):
@@ -87,7 +87,7 @@ def test_nothing_is_replaced_unless_it_is_said(run):
         ConvexpError, match=r"sharpen-single\.npy is there already: --force replaces it, -o names anoth"
     ):
         list(export(run, ["opencv", "npy"], checkpoint="last"))
-    assert written(run / "export") == ["sharpen-single.npy"]
+    assert written(run / "export") == ["sharpen-single-constant.npy", "sharpen-single.npy"]
     assert (run / "export/sharpen-single.npy").read_bytes() == before
     list(export(run, ["npy"], checkpoint="last", force=True))
     assert (run / "export/sharpen-single.npy").read_bytes() != before
@@ -189,7 +189,7 @@ def test_of_all_those_that_can_are_written(run, monkeypatch):
     refused = [result for result in results if isinstance(result, Refusal)]
     assert {result.reason for result in refused} == {"of a test"}
     assert not any(result.failed for result in refused)
-    assert written(run / "export") == ["sharpen-single.npy", "sharpen-single.py"]
+    assert written(run / "export") == ["sharpen-single-constant.npy", "sharpen-single.npy", "sharpen-single.py"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from convexp.errors import ConvexpError
-from convexp.images.decoding import decode, probe, scaled
+from convexp.images.decoding import decode, format_of, probe, scaled
 from convexp.images.files import read_image
 
 H, W = 17, 23
@@ -45,7 +45,7 @@ def test_a_photograph_of_two_pictures_is_a_jpeg(tmp_path):
     smooth = Image.fromarray(np.broadcast_to(GRAY[:1, :, None] // 4 + 90, (H, W, 3)).copy())
     path = saved(tmp_path, smooth, "a.jpg", format="MPO", save_all=True, append_images=[smooth])
     decoded = decode(path)
-    assert decoded.format == "JPEG"
+    assert (decoded.format, format_of(path)) == ("JPEG", "JPEG")
     assert np.abs(decoded.pixels.astype(int) - np.asarray(smooth)).max() < 16
 
 

@@ -34,6 +34,12 @@ def test_names_that_differ_in_their_suffix_keep_it(tmp_path):
     assert list(ImageFiles(str(tmp_path))) == [str(tmp_path / "a.jpg"), str(tmp_path / "a.png")]
 
 
+def test_those_that_nothing_but_their_suffixes_tells_apart(tmp_path):
+    for name in ("a.jpg", "a.png", "b.png", "sub/b.jpg", "sub/a.v2.png", "sub/a.v3.png"):
+        save(tmp_path / name)
+    assert ImageFiles(f"{tmp_path}/**/*.*").twins() == [f"{tmp_path}/a.jpg and {tmp_path}/a.png"]
+
+
 def test_shapes_are_those_of_the_headers_and_what_has_none_is_left_out(tmp_path):
     save(tmp_path / "a.png", 17, 23)
     save(tmp_path / "cut.png", 97, 101)

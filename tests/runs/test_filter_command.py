@@ -126,14 +126,14 @@ def test_a_photograph_by_name_and_a_target_of_ones_own(here, capsys):
         (["gabor", "cat.png", "o.gif"], "cannot write o.gif: the suffix must be .png, .jpg or .jpeg"),
         (["gabor", "cat.png", "no/o.png"], "cannot write no/o.png: "),
         (["blur", "cat.png", "o.png", "times=0"], "target.times=0: must be a whole number ≥ 1"),
-        (["sepia", "gray.png", "o.png"], "the image has channels: 1, the matrix has columns: 3; must be as many; set "),
+        (["sepia", "gray.png", "o.png"], "gray.png: the image has channels: 1, the matrix has columns: 3; must be "),
         (
             ["template", "cat.png", "o.png", "patch=[50,60,0,9]"],
             "patch=[50, 60, 0, 9] (top, bottom, left, right) is not ",
         ),
         (
             ["box_blur", "cat.png", "o.png", "kernel_size=99"],
-            "image is 53x67 (HxW), kernel is 99x99: with border=None ",
+            "cat.png: image is 53x67 (HxW), kernel is 99x99: with border=None ",
         ),
     ],
 )

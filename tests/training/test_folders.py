@@ -191,7 +191,10 @@ def test_a_shift_is_noted_and_corrected(tmp_path, fits):
         "data.register=true corrects whole pixels"
     )
     data = ready(pairs_of(tmp_path, register=True, **room))
-    assert data.notes == []
+    assert data.notes == [
+        "the targets lay 2 pixels lower and 3 pixels further left than their inputs (median of 2 pairs), and were "
+        "moved by whole pixels"
+    ]
     for pair in data.train_pairs.values():
         assert pair.input.shape == (1, 1, 188, 371)
         torch.testing.assert_close(pair.target, 1 - pair.input, atol=0.003, rtol=0)
@@ -243,6 +246,13 @@ def test_partners_that_are_missing_are_listed(before_after):
         "are matched by name; 7 inputs have no target: 0, 1, 2, 3, 4 and 2 more; 1 targets have no input: 9"
     )
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["before", "after"])
+def test_a_name_that_two_pictures_have_is_said(before_after, folder):
+    write_image(noise(3), before_after / folder / "3.jpg")
+    with pytest.raises(ConvexpError, match=rf"^\S+/{folder}/3.jpg and \S+/{folder}/3.png have one name; keep one of "):
+        pairs_of(before_after).setup()
 
 
 @pytest.mark.parametrize(

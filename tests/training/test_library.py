@@ -85,8 +85,13 @@ def test_or_stops(room):
 
 @pytest.mark.parametrize("room", [6 * NBYTES, NBYTES])
 def test_if_none_can_be_read_there_is_nothing_to_learn_from(room):
-    with pytest.raises(ConvexpError, match="none of the 6 pictures can be read"):
+    with pytest.raises(ConvexpError, match="none of the 6 pictures can be used"):
         library_of(Shelf(damaged="012345"), nbytes=6 * NBYTES, room=room, tolerant=True)
+
+
+def test_the_only_one_is_an_error_of_its_own():
+    with pytest.raises(ConvexpError, match=r"^0.png is damaged$"):
+        library_of(Shelf(damaged="0"), 1, tolerant=True)
 
 
 def test_errors_of_the_operator_are_no_damaged_pictures():

@@ -119,5 +119,5 @@ def test_an_operators_own_clear_message_stays(image):
     def refuse(batch):
         raise ConvexpError("kernel of 47 is too large")
 
-    with pytest.raises(ConvexpError, match=r"^kernel of 47 is too large$"):
+    with pytest.raises(ConvexpError, match=r"^cat: kernel of 47 is too large$"):
         make_pair("cat", image, refuse)

@@ -19,6 +19,7 @@ colour profile. Without -o they go into the folder "filtered". The same command 
 _EPILOG = """examples:
   convexp apply RUN photo.jpg -o edges.png
   convexp apply RUN photos -o filtered --border reflect    every picture of a folder, in its own size
+  convexp apply RUN 'photos/**/*' -o filtered              those of its subfolders, too, into subfolders
   convexp apply RUN 'scans/*.tif' --to npy                 the values themselves, unclipped"""
 _BORDERS = ("reflect", "replicate", "zeros", "circular")
 _FORMATS = ("png", "tif", "tiff", "jpg", "jpeg", "webp", "bmp", "npy")
@@ -51,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("run", metavar="RUN", help="the folder of a run")
-    add("images", metavar="IMAGES", nargs="+", help="files, folders or patterns")
+    add("images", metavar="IMAGES", nargs="+", help="files, folders without their subfolders, or patterns")
     add("-o", "--output", metavar="OUT", help="a folder or, for one picture, a file")
     add("--to", choices=_FORMATS, help="the format of the results; .npy keeps the values themselves")
     add("--border", choices=_BORDERS, help="what lies outside a picture, so that the result is not smaller")
@@ -74,20 +75,25 @@ def _positive(text: str) -> int:
 def _apply(typed: argparse.Namespace) -> None:
     from convexp.runs.folder import RunFolder
 
-    RunFolder(typed.run).read_config()  # whether it is a run at all, before torch is imported
+    config = RunFolder(typed.run).read_config()  # whether it is a run at all, before torch is imported
     if typed.whole and typed.tile is not None:
         raise ConvexpError("--whole and --tile contradict each other; leave one of them out")
 
     from convexp.deploy.batch import filter_all, summary
     from convexp.deploy.destinations import Destinations
-    from convexp.deploy.provenance import note_provenance, provenance, require_same
+    from convexp.deploy.provenance import going_on, noted, provenance
+    from convexp.images.files import pattern_of
+    from convexp.images.unfinished import remove_unfinished
 
     places = Destinations.of(typed.images, typed.output, to=typed.to, run=typed.run, overwrite=typed.force)
     weights = RunFolder(typed.run).checkpoint(typed.checkpoint)
-    made_by = provenance(weights, border=typed.border, gray=typed.gray)
+    made_by = provenance(weights, config, border=typed.border, gray=typed.gray)
+    places = going_on(places, made_by)
+    for folder in places.folders:
+        remove_unfinished(folder)
+    for folder in places.shallow:
+        print(f"{folder} has subfolders with pictures, which are left out; {pattern_of(folder)} takes them, too")
     if not places.todo:
-        if places.folder is not None:
-            require_same(places.folder, made_by)
         print(summary([], places))
         return
 
@@ -100,9 +106,9 @@ def _apply(typed: argparse.Namespace) -> None:
     device = _device(typed.device)
     model = load_run(typed.run, checkpoint=typed.checkpoint, allow=typed.allow)
     application = Application(model, whole=typed.whole)
-    made = application.channels[1]
-    if made not in (None, 1, 3) and any(path.suffix.lower() != ".npy" for _, path in places.todo):
-        raise ConvexpError(f"the model makes {made} channels, a picture has 1 or 3; --to npy keeps them all")
+    channels = application.channels[1]
+    if channels not in (None, 1, 3) and any(path.suffix.lower() != ".npy" for _, path in places.todo):
+        raise ConvexpError(f"the model makes {channels} channels, a picture has 1 or 3; --to npy keeps them all")
     if application.reason is not None:
         reason = f"this model is not local: {application.reason}"
         if typed.tile is not None:
@@ -115,22 +121,24 @@ def _apply(typed: argparse.Namespace) -> None:
     # The ignore: torch's stubs leave this form of the call out.
     model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def work(source: Path, destination: Path, advance: Callable[[float], None]) -> "Filtered":
-        return filter_picture(
-            application,
-            source,
-            destination,
-            border=typed.border,
-            gray=typed.gray,
-            tile=typed.tile,
-            overwrite=typed.force,
-            device=device,
-            advance=advance,
-        )
+    with noted(places, made_by) as made:
 
-    if places.folder is not None:
-        note_provenance(places.folder, made_by, overwrite=typed.force)
-    filter_all(places, work)
+        def work(source: Path, destination: Path, advance: Callable[[float], None]) -> "Filtered":
+            filtered = filter_picture(
+                application,
+                source,
+                destination,
+                border=typed.border,
+                gray=typed.gray,
+                tile=typed.tile,
+                overwrite=places.overwrite or destination in places.stale,
+                device=device,
+                advance=advance,
+            )
+            made(destination)
+            return filtered
+
+        filter_all(places, work)
 
 
 def _device(wish: str) -> "torch.device":

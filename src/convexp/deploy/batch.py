@@ -74,8 +74,11 @@ def filter_all(places: Destinations, work: Work) -> None:
     except KeyboardInterrupt as interruption:
         done = places.there + len(made)
         there = "" if where is None else f" with {done} of {places.there + len(places.todo)} pictures in {where}"
-        print(f"convexp: stopped{there}; the same command goes on", file=sys.stderr)
+        again = "the same command without --force" if places.overwrite and where is not None else "the same command"
+        print(f"convexp: stopped{there}; {again} goes on", file=sys.stderr)
         sys.exit(128 + getattr(interruption, "number", signal.SIGINT))
+    for sentence in _dropped(made):
+        _say(sentence)
     if where is not None:
         _say(summary(made, places))
     if failed:
@@ -101,7 +104,7 @@ def summary(made: Sequence[Filtered], places: Destinations) -> str:
     """What became of pictures, in one line or some."""
     sentences: list[str] = []
     if made or not places.there:
-        sentences.append(f"{len(made)} picture{'' if len(made) == 1 else 's'} in {places.folder}")
+        sentences.append(f"{_pictures(len(made))} in {places.folder}")
     if places.there:
         sentences.append(f"{places.there} there already in {places.folder}, skipped; --force makes them anew")
     clipped = [picture.clipped for picture in made if picture.clipped]
@@ -109,6 +112,21 @@ def summary(made: Sequence[Filtered], places: Destinations) -> str:
         most = f"{100 * max(clipped):.1f} %"
         sentences.append(f"values outside [0, 1] were clipped in {len(clipped)}, up to {most}; --to npy keeps them")
     return "\n".join(sentences)
+
+
+def _dropped(made: Sequence[Filtered]) -> list[str]:
+    """What results do not keep of their pictures, a sentence each."""
+    transparent, pages = sum(picture.transparent for picture in made), sum(picture.pages for picture in made)
+    sentences: list[str] = []
+    if transparent:
+        sentences.append(f"{_pictures(transparent)} had an alpha channel, which was composited over white")
+    if pages:
+        sentences.append(f"{_pictures(pages)} had several pages, of which the first was filtered")
+    return sentences
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture{'' if count == 1 else 's'}"
 
 
 @contextmanager

@@ -92,10 +92,12 @@ def _print(found: "Evaluation") -> None:
         print(f"  {name:28}{mse:12.4e}{r2:10.4g}{psnr:9.2f}{ssim:9.4f}")
     if count > _SHOWN:
         print(f"    … and {count - _SHOWN} better ones; --csv FILE has them all")
+    for note in found.notes:
+        print(f"  {note}")
     if found.left_out:
         from convexp.images.image_files import some_of
 
-        print(f"  could not be read, left out ({len(found.left_out)}): {some_of(found.left_out)}")
+        print(f"  could not be measured, left out ({len(found.left_out)}): {some_of(found.left_out)}")
     print()
 
 
@@ -107,7 +109,8 @@ def _json(found: "Evaluation") -> str:
         return {name: part if math.isfinite(part) else None for name, part in zip(COLUMNS, parts, strict=True)}
 
     images = {name: named(parts) for name, parts in found.images.items()}
-    return json.dumps({"overall": named(found.overall), "images": images, "left_out": found.left_out})
+    besides = {"left_out": found.left_out, "notes": found.notes}
+    return json.dumps({"overall": named(found.overall), "images": images, **besides})
 
 
 def _write_table(found: "Evaluation", name: str) -> None:

@@ -28,12 +28,14 @@ class Evaluation:
     Args:
         overall: What `convexp.training.metrics.COLUMNS` names: MSE, R² and PSNR over all pixels, SSIM the images' mean.
         images: The same of each image by name, the worst PSNR first.
-        left_out: Names of pictures that could not be read.
+        left_out: Names of pictures that could not be read, or do not fit the operator or the model, as if too small.
+        notes: What a user should know of the images, as that their targets lie beside them.
     """
 
     overall: list[float]
     images: dict[str, list[float]]
     left_out: list[str]
+    notes: list[str]
 
 
 def evaluate(
@@ -59,38 +61,43 @@ def evaluate(
         advance: Is told how many images are done, and of how many.
 
     Raises:
-        ConvexpError: If the folder is not a run's, an image or its target cannot be read or does not fit, or the run
-            has no operator and there are no targets.
+        ConvexpError: If the folder is not a run's, no image can be measured, or the run has no operator and there are
+            no targets.
     """
     finished = FinishedRun.read(run, checkpoint=checkpoint, allow=allow)
     device = device or torch.device("cpu")
     # The ignore: torch's stubs leave this form of the call out.
     finished.model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    library, application = _library(finished, images, targets), Application(finished.model)
+    (library, notes), application = _library(finished, images, targets), Application(finished.model)
     metrics, each = image_metrics().to(device), dict[str, list[float]]()
     similarity = cast("Similarity", metrics["ssim"])
-    for number, (name, pair) in enumerate(library.items(), 1):
-        output, target = common_center(_output(application, pair.input.to(device), name), pair.target.to(device))
+    for name, pair in library.items():
+        try:
+            output = _output(application, pair.input.to(device), name)
+        except ConvexpError as error:
+            library.leave_out(name, error)
+            continue
+        output, target = common_center(output, pair.target.to(device))
         output, target = output.float().contiguous(), target.contiguous()
         metrics.update(output, target)
         each[name] = of_one_image(output, target, similarity=similarity.latest)
-        advance(number, len(library))
+        advance(len(each), len(library))
     if not each:
-        raise ConvexpError(f"{images or finished.folder.config}: there is no picture to measure on")
+        raise ConvexpError(f"{images or finished.folder.config}: there is no picture to measure on; above stands why")
     overall = {name: float(value) for name, value in metrics.compute().items()}
     images_of = {name: each[name] for name in worst_first(each)}
-    return Evaluation([overall[name] for name in COLUMNS], images_of, library.damaged)
+    return Evaluation([overall[name] for name in COLUMNS], images_of, library.damaged, notes)
 
 
-def _library(run: FinishedRun, images: str | None, targets: str | None) -> Library:
+def _library(run: FinishedRun, images: str | None, targets: str | None) -> tuple[Library, list[str]]:
     if images is None:
         if targets is not None:
             raise ConvexpError("--targets belong to images: name these, too, as --data before --targets after")
-        return run.data().validation()
+        return run.data().validation(), []
     own: dict[str, Any] = {"_partial_": True, "gray": run.config["data"].get("gray", False), "crop_size": None}
     if images in TRAINING + VALIDATION and not Path(images).exists() and targets is None:
         data = run.data(data={"_target_": "convexp.training.Photo", "name": images, **own})
-        return data.library(data.training_images())
+        return data.library(data.training_images()), []
     own["cache_gb"] = ROOM
     if targets is None:
         if run.config["target"]["_target_"] == "convexp.operators.Examples":
@@ -100,7 +107,7 @@ def _library(run: FinishedRun, images: str | None, targets: str | None) -> Libra
         node = {"_target_": "convexp.training.Pairs", "inputs": images, "targets": targets, "centred": True, **own}
         data = run.data(data=node, target={"_target_": "convexp.operators.Examples"})
     assert isinstance(data, Files | Pairs)
-    return data.everything()
+    return data.everything(), data.notes
 
 
 def _output(application: Application, image: Tensor, name: str) -> Tensor:

@@ -1,8 +1,8 @@
 """Picture files filtered into picture files."""
 
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -14,11 +14,10 @@ from torch import Tensor
 from convexp.deploy.application import Application
 from convexp.deploy.rows import Channels, rows_of_pixels
 from convexp.errors import ConvexpError
+from convexp.images import metadata
 from convexp.images.decoding import Decoded, decode
 from convexp.images.sink import Depth, Layout, Sink, depth_for, sink
 from convexp.operators.border import Border
-
-_EXIF_PREFIX = b"Exif\0\0"
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,16 @@ class Filtered:
         before: Height and width of the picture.
         layout: Of the result.
         clipped: The fraction of its values that lay outside [0, 1] and were not kept.
+        transparent: Whether the picture told an opacity, which the result does not.
+        pages: Whether it was followed by others in its file, which were not filtered.
     """
 
     path: Path
     before: tuple[int, int]
     layout: Layout
     clipped: float
+    transparent: bool = False
+    pages: bool = False
 
     @property
     def line(self) -> str:
@@ -84,14 +87,11 @@ def filter_picture(
     """
     decoded = decode(source)
     height, width = decoded.pixels.shape[:2]
-    channels = _channels(decoded, application, gray=gray)
-    images = 3 if channels == "each" else 1
-    take = rows_of_pixels(decoded.pixels, channels, device=device)
-    parts = application.parts(take, height, width, border=border, tile=tile, images=images)
-    first = _values(next(parts), channels)
+    parts = _parts(application, decoded, source, border=border, gray=gray, tile=tile, device=device)
+    first = next(parts)
     made = application.size(height, width, border)
     depth = depth_for(destination.suffix, cast("Depth", str(decoded.pixels.dtype)))
-    exif = None if decoded.exif is None else _without_preview(decoded.exif)
+    exif = None if decoded.exif is None else metadata.without_preview(decoded.exif)
     layout = Layout(*made, first.shape[2], depth, exif, decoded.profile)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -99,10 +99,32 @@ def filter_picture(
         raise ConvexpError(f"the folder {destination.parent} cannot be made: {error.strerror}") from error
     with sink(destination, layout, overwrite=overwrite) as picture:
         outside = 0
-        for values in _all(first, parts, channels):
+        for values in chain([first], parts):
             outside += _write(values, picture, depth, source)
             advance(len(values) / made[0])
-    return Filtered(destination, (height, width), layout, outside / (made[0] * made[1] * layout.channels))
+    clipped = outside / (made[0] * made[1] * layout.channels)
+    return Filtered(destination, (height, width), layout, clipped, decoded.transparent, decoded.pages)
+
+
+def _parts(
+    application: Application,
+    decoded: Decoded,
+    source: Path,
+    *,
+    border: Border | None,
+    gray: bool,
+    tile: int | None,
+    device: torch.device | None,
+) -> Iterator[NDArray[np.float32]]:
+    """The result's rows from top to bottom, (n, W, C)."""
+    height, width = decoded.pixels.shape[:2]
+    try:
+        channels = _channels(decoded, application, gray=gray)
+        take, images = rows_of_pixels(decoded.pixels, channels, device=device), 3 if channels == "each" else 1
+        for part in application.parts(take, height, width, border=border, tile=tile, images=images):
+            yield _values(part, channels)
+    except ConvexpError as error:
+        raise ConvexpError(f"{source}: {error}") from error
 
 
 def _channels(decoded: Decoded, application: Application, *, gray: bool) -> Channels:
@@ -123,12 +145,6 @@ def _channels(decoded: Decoded, application: Application, *, gray: bool) -> Chan
     return "each"
 
 
-def _all(first: NDArray[np.float32], parts: Iterator[Tensor], channels: Channels) -> Iterator[NDArray[np.float32]]:
-    yield first
-    for part in parts:
-        yield _values(part, channels)
-
-
 def _values(part: Tensor, channels: Channels) -> NDArray[np.float32]:
     """(n, W, C) from (1, C, n, W) or, of an image for each channel, (C, 1, n, W)."""
     image_CHW = part[:, 0] if channels == "each" else part[0]
@@ -146,19 +162,6 @@ def _write(values: NDArray[np.float32], picture: Sink, depth: Depth, source: Pat
     levels = np.rint(values * np.float32(largest))
     picture.write(levels.clip(0, largest).astype(depth))
     return int(((levels < 0) | (levels > largest)).sum())
-
-
-def _without_preview(exif: bytes) -> bytes:
-    """Takes out of an EXIF where its second list begins: that of a small picture, which is not of the filtered one."""
-    try:
-        tiff = exif.removeprefix(_EXIF_PREFIX)
-        order = {b"II": "<", b"MM": ">"}[tiff[:2]]
-        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (count,) = struct.unpack_from(f"{order}H", tiff, start)
-    except (KeyError, struct.error):  # damaged, and kept as it is
-        return exif
-    end = start + 2 + 12 * count
-    return _EXIF_PREFIX + tiff[:end] + bytes(len(tiff[end : end + 4])) + tiff[end + 4 :]
 
 
 def _percent(fraction: float) -> str:

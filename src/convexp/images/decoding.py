@@ -47,12 +47,16 @@ class Decoded:
         exif: What the camera wrote, as the file has it but for the orientation, which is 1; None without any.
         profile: The ICC profile of the pixels' colours; None without one.
         format: PNG, JPEG, TIFF, WEBP, BMP or NPY.
+        transparent: Whether the file tells an opacity, though perhaps a full one.
+        pages: Whether the file is a TIFF with further pictures.
     """
 
     pixels: NDArray[Any]
     exif: bytes | None
     profile: bytes | None
     format: str
+    transparent: bool = False
+    pages: bool = False
 
 
 def decode(path: Path) -> Decoded:
@@ -69,16 +73,28 @@ def decode(path: Path) -> Decoded:
     with opened(path) as (image, file):
         if isinstance(image, tiff.Page):
             pixels, orientation = image.pixels(), image.orientation
-            exif, profile, kind = None, image.profile, "TIFF"
+            exif, profile = None, image.profile
+            transparent, pages = image.transparent, image.followed
         else:
-            kind = "JPEG" if image.format == "MPO" else str(image.format)  # several JPEGs in one file
-            if kind == "JPEG":
+            transparent, pages = unpacking.transparent(image), tiff.followed(image)
+            if _format(image) == "JPEG":
                 _require_few_scans(file)
             pixels = unpacking.unpack(image, file)
             orientation = metadata.orientation(image)
             exif, profile = metadata.exif(image), image.info.get("icc_profile")
         pixels = _checked(_upright(pixels, orientation), path)
-    return Decoded(pixels, exif, metadata.profile(profile, 1 if pixels.ndim == 2 else 3), kind)
+        profile = metadata.profile(profile, 1 if pixels.ndim == 2 else 3)
+        return Decoded(pixels, exif, profile, _format(image), transparent, pages)
+
+
+def format_of(path: Path) -> str:
+    """Read from an image file's header what it is, PNG, JPEG, TIFF, WEBP or BMP, whatever its name ends in.
+
+    Raises:
+        ConvexpError: As `probe`.
+    """
+    with opened(path) as (image, _):
+        return _format(image)
 
 
 def probe(path: Path) -> tuple[int, int, int]:
@@ -133,7 +149,13 @@ def opened(path: Path) -> Generator[tuple[ImageFile | tiff.Page, BufferedReader]
         raise _too_large(path, size) from error
     # Damaged bytes make Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
     except Exception as error:
-        raise ConvexpError(f"{path} cannot be decoded: {_reason(error)}; make a fresh copy of the file") from error
+        raise ConvexpError(f"{path} cannot be decoded: {reason(error)}; make a fresh copy of the file") from error
+
+
+def _format(image: ImageFile | tiff.Page) -> str:
+    if isinstance(image, tiff.Page):
+        return "TIFF"
+    return "JPEG" if image.format == "MPO" else str(image.format)  # several JPEGs in one file
 
 
 def _file(path: Path) -> BufferedReader:
@@ -224,7 +246,7 @@ def _map(path: Path) -> NDArray[Any]:
     # Damaged headers make NumPy's parser raise OSError, ValueError, SyntaxError, tokenize.TokenError and more.
     except Exception as error:
         raise ConvexpError(
-            f"{path} cannot be read as a .npy array: {_reason(error)}; write it with numpy.save"
+            f"{path} cannot be read as a .npy array: {reason(error)}; write it with numpy.save"
         ) from error
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
         raise ConvexpError(f"{path} has shape {array.shape}; allowed are (H, W), (H, W, 1) and (H, W, 3)")
@@ -251,11 +273,12 @@ def _checked(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
     raise ConvexpError(f"{path} holds {pixels.dtype}; allowed are uint8, uint16 and floats in [0, 1]")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Say in a few words why a file could not be read or written."""
     if isinstance(error, MemoryError):
         return "there is too little memory for it"
     if not isinstance(error, OSError | ValueError | SyntaxError | zlib.error):
         return "its bytes are damaged"  # a reader stumbled over them, and speaks of itself
     strerror = error.strerror if isinstance(error, OSError) else None
-    reason = " ".join((strerror or str(error) or type(error).__name__).split())
-    return reason if len(reason) <= 200 else f"{reason[:200]}…"
+    words = " ".join((strerror or str(error) or type(error).__name__).split())
+    return words if len(words) <= 200 else f"{words[:200]}…"

@@ -4,7 +4,7 @@ import difflib
 import glob
 import io
 import os
-import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from convexp.errors import ConvexpError
-from convexp.images.decoding import decode, scaled
+from convexp.images.decoding import decode, reason, scaled
 from convexp.images.encoding import encode
+from convexp.images.unfinished import unfinished
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".npy")
 
@@ -100,12 +101,27 @@ def find_images(source: str | Path) -> list[Path]:
     else:
         raise ConvexpError(_missing(path))
     try:
-        images = sorted({p for p in found if p.suffix.lower() in SUFFIXES and p.name[0] != "." and p.is_file()})
+        images = sorted(set(_images(found)))
     except OSError as error:
-        raise ConvexpError(f"{path} cannot be listed: {_reason(error)}") from error
+        raise ConvexpError(f"{path} cannot be listed: {reason(error)}") from error
     if not images:
-        raise ConvexpError(f"the {kind} {path} holds no image; looked for the suffixes {', '.join(SUFFIXES)}")
+        more = f"; {pattern_of(path)} takes its subfolders" if kind == "folder" and any(images_below(path)) else ""
+        raise ConvexpError(f"the {kind} {path} holds no image; looked for the suffixes {', '.join(SUFFIXES)}{more}")
     return images
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """The image files in the subfolders of a folder, one after the other as they are found."""
+    return _images(map(Path, glob.iglob(f"{glob.escape(str(folder))}/*/**/*", recursive=True)))  # noqa: PTH207
+
+
+def pattern_of(folder: Path) -> str:
+    """What names the images of a folder and of its subfolders."""
+    return f"'{glob.escape(str(folder))}/**/*'"
+
+
+def _images(paths: Iterable[Path]) -> Iterator[Path]:
+    return (path for path in paths if path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file())
 
 
 def write_image(image: Tensor, path: str | Path) -> None:
@@ -149,14 +165,11 @@ def write_array(values: Tensor, path: str | Path) -> None:
 
 def _write_whole(content: bytes, path: Path) -> None:
     try:
-        unfinished = path.with_name(f".{uuid.uuid4().hex}.tmp")
-        try:
-            unfinished.write_bytes(content)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with unfinished(path) as beside:
+            beside.write_bytes(content)
+            beside.replace(path)
     except OSError as error:
-        raise ConvexpError(f"cannot write {path}: {_reason(error)}") from error
+        raise ConvexpError(f"cannot write {path}: {reason(error)}") from error
 
 
 def expanded(path: str | Path) -> Path:
@@ -172,11 +185,6 @@ def _missing(path: Path) -> str:
     with suppress(OSError):
         nearest = difflib.get_close_matches(path.name, [there.name for there in path.parent.iterdir()], n=1)
     return f"{path} does not exist" + (f"; did you mean {nearest[0]}?" if nearest else "")
-
-
-def _reason(error: Exception) -> str:
-    strerror = error.strerror if isinstance(error, OSError) else None
-    return " ".join((strerror or str(error) or type(error).__name__).split())
 
 
 def _to_bytes(image: Tensor, path: Path) -> Tensor:

@@ -58,6 +58,13 @@ class ImageFiles(Mapping[str, Tensor]):
                 continue
         return found
 
+    def twins(self) -> list[str]:
+        """Those of one folder that nothing but their suffixes tells apart, as `after/ok.jpg and after/ok.png`."""
+        alike: dict[Path, list[str]] = {}
+        for path in self.paths.values():
+            alike.setdefault(path.with_suffix(""), []).append(_printable(str(path)))
+        return [" and ".join(paths) for paths in alike.values() if len(paths) > 1]
+
 
 def _named(paths: Sequence[Path]) -> dict[str, Path]:
     top = Path(os.path.commonpath([path.parent for path in paths]))

@@ -6,7 +6,7 @@ from io import BufferedReader
 from PIL import Image
 
 _ORIENTATION, _SHORT = 0x0112, 3
-_PREFIX = b"Exif\0\0"
+EXIF_PREFIX = b"Exif\0\0"
 
 # Orientations that exchange height and width; then, of the exchanged ones, those that are read from the bottom, and
 # those that are read from the right.
@@ -57,9 +57,19 @@ def exif(image: Image.Image) -> bytes | None:
             content = Image.Image.getexif(image).tobytes()
         if not isinstance(content, bytes) or not content:
             return None
-        return _PREFIX + _upright(content.removeprefix(_PREFIX))
+        return EXIF_PREFIX + _upright(content.removeprefix(EXIF_PREFIX))
     except Exception:  # as above
         return None
+
+
+def without_preview(exif: bytes) -> bytes:
+    """Take out of an EXIF where its second list begins: that of a small picture, which is not of a filtered one."""
+    tiff = exif.removeprefix(EXIF_PREFIX)
+    try:
+        _, _, end = _first_list(tiff)
+    except (KeyError, struct.error):  # damaged, and kept as it is
+        return exif
+    return EXIF_PREFIX + tiff[:end] + bytes(len(tiff[end : end + 4])) + tiff[end + 4 :]
 
 
 def profile(content: object, channels: int) -> bytes | None:
@@ -75,15 +85,20 @@ def profile(content: object, channels: int) -> bytes | None:
 
 
 def _upright(tiff: bytes) -> bytes:
-    """EXIF is a small TIFF: an order of bytes, and a list of tags of 12 bytes each."""
-    order = {b"II": "<", b"MM": ">"}[tiff[:2]]
-    (start,) = struct.unpack_from(f"{order}I", tiff, 4)
-    (count,) = struct.unpack_from(f"{order}H", tiff, start)
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
+    order, start, end = _first_list(tiff)
+    for entry in range(start, end, 12):
         tag, kind, number = struct.unpack_from(f"{order}HHI", tiff, entry)
         if (tag, kind, number) == (_ORIENTATION, _SHORT, 1):
             return tiff[: entry + 8] + struct.pack(f"{order}HH", 1, 0) + tiff[entry + 12 :]
     return tiff
+
+
+def _first_list(tiff: bytes) -> tuple[str, int, int]:
+    """EXIF is a small TIFF: an order of bytes, and a list of tags of 12 bytes each, which begins and ends here."""
+    order = {b"II": "<", b"MM": ">"}[tiff[:2]]
+    (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (count,) = struct.unpack_from(f"{order}H", tiff, start)
+    return order, start + 2, start + 2 + 12 * count
 
 
 def _exif_of_tags(image: Image.Image) -> bytes | None:

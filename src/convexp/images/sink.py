@@ -2,7 +2,6 @@
 
 import os
 import struct
-import uuid
 import zlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,7 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convexp.errors import ConvexpError
+from convexp.images import metadata
 from convexp.images.tiff_writing import TiffWriting
+from convexp.images.unfinished import unfinished
 
 Depth = Literal["uint8", "uint16", "float32"]
 
@@ -32,7 +33,6 @@ _DEPTHS: dict[str, tuple[Depth, ...]] = {
 }
 _PILLOW = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}
 _LONGEST_SIDE = {".jpg": 65_535, ".jpeg": 65_535, ".webp": 16_383}
-_EXIF_PREFIX = b"Exif\0\0"
 _LONGEST_EXIF = 65_000  # in a JPEG, whose segments have 64 kB
 
 
@@ -68,8 +68,7 @@ class Layout:
     @property
     def fitting_profile(self) -> bytes | None:
         """The profile, unless it is one of colours and the picture is gray, or the other way round."""
-        space = b"GRAY" if self.channels == 1 else b"RGB "
-        return self.profile if self.profile is not None and self.profile[16:20] == space else None
+        return metadata.profile(self.profile, self.channels)
 
 
 class Sink(Protocol):
@@ -86,14 +85,14 @@ def depth_for(suffix: str, depth: Depth) -> Depth:
     """The depth in which a format keeps most of values of another.
 
     Args:
-        suffix: As `.png`.
+        suffix: As `.png`; of one that no picture has, `sink` says so.
         depth: Of the values.
 
     Example:
         >>> depth_for(".png", "float32"), depth_for(".jpg", "uint16"), depth_for(".tif", "float32")
         ('uint16', 'uint8', 'float32')
     """
-    depths = _DEPTHS[suffix.lower()]
+    depths = _DEPTHS.get(suffix.lower(), (depth,))
     return depth if depth in depths else depths[-1]
 
 
@@ -127,16 +126,13 @@ def sink(path: Path, layout: Layout, *, overwrite: bool = False) -> Generator[Si
         3000
     """
     kind = _checked(path, layout)
-    unfinished = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        try:
-            with unfinished.open("wb") as file:
+        with unfinished(path) as beside:
+            with beside.open("wb") as file:
                 opened = kind(file, layout)
                 yield opened
                 opened.close()
-            _publish(unfinished, path, overwrite=overwrite)
-        finally:
-            unfinished.unlink(missing_ok=True)
+            _publish(beside, path, overwrite=overwrite)
     except OSError as error:
         raise CannotWriteError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -159,18 +155,18 @@ def _checked(path: Path, layout: Layout) -> Callable[[IO[bytes], Layout], Sink]:
     return own[suffix] if suffix in own else partial(_Held, kind=_PILLOW[suffix])
 
 
-def _publish(unfinished: Path, path: Path, *, overwrite: bool) -> None:
+def _publish(beside: Path, path: Path, *, overwrite: bool) -> None:
     if overwrite:
-        unfinished.replace(path)
+        beside.replace(path)
         return
     try:
-        os.link(unfinished, path)  # unlike a renaming, it fails where there is a file by now
+        os.link(beside, path)  # unlike a renaming, it fails where there is a file by now
     except FileExistsError as error:
         raise ConvexpError(f"{path} is there already; --force writes over it") from error
     except OSError as error:  # a file system without links
         if path.exists():
             raise ConvexpError(f"{path} is there already; --force writes over it") from error
-        unfinished.replace(path)
+        beside.replace(path)
 
 
 class _Png:
@@ -186,7 +182,7 @@ class _Png:
         if layout.fitting_profile is not None:
             self._chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(layout.fitting_profile))
         if layout.exif is not None:
-            self._chunk(b"eXIf", layout.exif.removeprefix(_EXIF_PREFIX))
+            self._chunk(b"eXIf", layout.exif.removeprefix(metadata.EXIF_PREFIX))
 
     def write(self, rows: NDArray[Any]) -> None:
         values = np.ascontiguousarray(rows, ">u2" if self.layout.depth == "uint16" else np.uint8)
@@ -245,7 +241,7 @@ class _Held:
         exif, profile = self.layout.exif, self.layout.fitting_profile
         kept = {"icc_profile": profile} if profile is not None else {}
         if self.kind != "BMP" and exif is not None and len(exif) <= _LONGEST_EXIF:
-            kept["exif"] = _EXIF_PREFIX + exif.removeprefix(_EXIF_PREFIX)
+            kept["exif"] = metadata.EXIF_PREFIX + exif.removeprefix(metadata.EXIF_PREFIX)
         # Every pixel keeps its own colour: thin coloured lines would suffer.
         how = {"quality": 95, "subsampling": 0} if self.kind == "JPEG" else {"lossless": True, "method": 1}
         picture.save(self.file, self.kind, **({} if self.kind == "BMP" else how | kept))

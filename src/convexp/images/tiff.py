@@ -50,6 +50,11 @@ def tile_size(image: Image.Image) -> tuple[int, int]:
     return width, height
 
 
+def followed(image: Image.Image) -> bool:
+    """Whether it is the first of several pages of a TIFF."""
+    return isinstance(image, TiffImageFile) and image.tag_v2.next != 0
+
+
 class Page:
     """The first page of a TIFF.
 
@@ -67,13 +72,15 @@ class Page:
         file.seek(0)
         # Each microscope's own kind of TIFF would be looked into at once, and beyond its first page.
         own: dict[str, Any] = {f"is_{kind}": False for kind in tifffile.TIFF.FILE_FLAGS}
-        self._page = tifffile.TiffFile(file, name=path.name, **own).pages.first
+        pages = tifffile.TiffFile(file, name=path.name, **own).pages
+        self._page, self.followed = pages.first, pages.is_multipage
         self._file, self._path = file, path
         page = self._page
         self.height, self.width = page.imagelength, page.imagewidth
         self.channels = 3 if page.photometric == _RGB else 1
         self.orientation = page.tags.valueof(_ORIENTATION, 1)
         self.profile = page.tags.valueof(_PROFILE)
+        self.transparent = page.extrasamples[:1] in ((_MULTIPLIED,), (_UNASSOCIATED,))
         numbers = (page.imagewidth, page.imagelength, page.compression, page.samplesperpixel, self.orientation)
         if not all(isinstance(number, int) for number in numbers):
             raise ValueError("its header has several numbers where one belongs")
@@ -101,11 +108,10 @@ class Page:
         pixels = np.atleast_3d(pixels)
         if pixels.shape != (self.height, self.width, page.samplesperpixel):
             raise ValueError(f"it holds {pixels.shape}, which its header does not say")
-        opacity = [sample in (_MULTIPLIED, _UNASSOCIATED) for sample in page.extrasamples]
         if page.photometric == _WHITE_IS_ZERO:
             largest = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
             pixels[..., 0] = largest - pixels[..., 0]
-        if pixels.shape[2] > self.channels and any(opacity[:1]) and pixels.dtype.kind in "uf":
+        if pixels.shape[2] > self.channels and self.transparent and pixels.dtype.kind in "uf":
             multiplied = page.extrasamples[0] == _MULTIPLIED
             return over_white(pixels[..., : self.channels + 1], multiplied=multiplied)
         return pixels[..., : self.channels]

@@ -31,6 +31,11 @@ def channels(image: ImageFile) -> int:
     return 1 if gray else 3
 
 
+def transparent(image: ImageFile) -> bool:
+    """Whether an image that is not decoded has an alpha channel, or names a colour that is transparent."""
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+
+
 def require_plausible(image: ImageFile, pixels: int, size: int) -> None:
     """Refuse an image that promises more pixels than a file of `size` bytes can hold, before there is room for them.
 

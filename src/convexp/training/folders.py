@@ -52,7 +52,9 @@ class Folder(ImageData):
     cache_gb: float = 4.0
     on_error: Literal["skip", "raise"] = "skip"
 
-    def _libraries(self, parts: Sequence[Part], make: Callable[[str, Any], Pair]) -> list[Library]:
+    def _libraries(
+        self, parts: Sequence[Part], make: Callable[[str, Any], Pair], *, lenient: bool = False
+    ) -> list[Library]:
         """One of each part: all in memory if all fit, else each with its share of the room."""
         sizes = [{name: self._prepared(*shape[:2]) for name, shape in part.shapes.items()} for part in parts]
         pixels = [sum(height * width for height, width in known.values()) for known in sizes]
@@ -60,7 +62,9 @@ class Folder(ImageData):
         room = self.cache_gb * 1e9 / (1 if sum(needed) <= self.cache_gb * 1e9 else len(parts))
         tolerant = self.on_error == "skip"
         return [
-            Library(part.names, part.read, make, sizes=known, nbytes=nbytes, room=room, tolerant=tolerant)
+            Library(
+                part.names, part.read, make, sizes=known, nbytes=nbytes, room=room, tolerant=tolerant, lenient=lenient
+            )
             for part, known, nbytes in zip(parts, sizes, needed, strict=True)
         ]
 
@@ -100,8 +104,8 @@ class Files(Folder):
         return super().validation() if val is None else self._libraries([_part(val)], self.pair)[0]
 
     def everything(self) -> Library:
-        """The pairs of all files that `train` names."""
-        return self._libraries([_part(ImageFiles(self.train))], self.pair)[0]
+        """The pairs of all files that `train` names, less those of which none can be made."""
+        return self._libraries([_part(ImageFiles(self.train))], self.pair, lenient=True)[0]
 
     def _files(self) -> tuple[ImageFiles, ImageFiles | None]:
         train = ImageFiles(self.train)
@@ -141,6 +145,7 @@ class Pairs(Folder):
     _inputs: ImageFiles = field(init=False)
     _targets: ImageFiles = field(init=False)
     _colours: int = field(init=False)  # of the targets
+    _moved: dict[str, tuple[float, float]] = field(init=False, default_factory=dict[str, tuple[float, float]])
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -164,7 +169,7 @@ class Pairs(Folder):
             train, val = self._rows_of(everything, lower=False), self._rows_of(everything, lower=True)
         else:
             train, val = self._libraries([self._of(everything, held=held) for held in (False, True)], self._made)
-        self._note_shift(train)
+        self._note_shift(train, "; data.register=true corrects whole pixels")
         return train, val
 
     def validation(self) -> Library:
@@ -175,8 +180,10 @@ class Pairs(Folder):
         return self._libraries([self._of(everything, held=True)], self._made)[0]
 
     def everything(self) -> Library:
-        """All pairs, whole ones."""
-        return self._libraries([self._everything()], self._made)[0]
+        """All pairs, whole ones, less those of which none can be made."""
+        (library,) = self._libraries([self._everything()], self._made, lenient=True)
+        self._note_shift(library, ", which all numbers include")
+        return library
 
     @property
     def _fraction(self) -> float:
@@ -198,6 +205,8 @@ class Pairs(Folder):
 
     def _match(self) -> None:
         inputs, targets = ImageFiles(self.inputs), ImageFiles(self.targets)
+        if twins := [*inputs.twins(), *targets.twins()]:
+            raise ConvexpError(f"{some_of(twins)} have one name; keep one of them")
         if len(inputs) == len(targets) == 1:
             targets.paths = dict(zip(inputs.paths, targets.paths.values(), strict=True))
         alone = [name for name in inputs if name not in targets.paths]
@@ -241,6 +250,7 @@ class Pairs(Folder):
     def _made(self, name: str, pictures: tuple[Tensor, Tensor]) -> Pair:
         image, target = self.prepared(pictures[0]), self.prepared(pictures[1])[: self._colours]
         if self.register and (shift := offset(image, target)) is not None:
+            self._moved[name] = shift
             image, target = moved(image, target, down=round(shift[0]), right=round(shift[1]))
             if self.crop_size is not None and self.crop_size > min(target.shape[-2:]):
                 height, width = image.shape[-2:]
@@ -260,9 +270,10 @@ class Pairs(Folder):
             raise ConvexpError(f"{name} is {height}×{width}: too few rows to learn from some and validate on others")
         return as_pair(image[0], target[0])
 
-    def _note_shift(self, train: Library) -> None:
-        some = islice(train.sample(), MEASURED)
-        found = [shift for pair in some if (shift := offset(pair.input[0], pair.target[0])) is not None]
+    def _note_shift(self, library: Library, advice: str) -> None:
+        some = [offset(pair.input[0], pair.target[0]) for pair in islice(library.sample(), MEASURED)]
+        before = [self._moved.get(name) for name in library.names]  # at least of those that were just made
+        found = [shift for shift in (before if self.register else some) if shift is not None]
         if not found:
             return
         down, right = (sorted(parts)[len(parts) // 2] for parts in zip(*found, strict=True))
@@ -271,5 +282,6 @@ class Pairs(Folder):
         vertical = f"{abs(down):g} pixels {'lower' if down > 0 else 'higher'}"
         sideways = f"{abs(right):g} pixels further {'right' if right > 0 else 'left'}"
         words = " and ".join(part for part, size in ((vertical, down), (sideways, right)) if abs(size) >= SHIFTED)
-        advice = "what is left after whole pixels" if self.register else "data.register=true corrects whole pixels"
-        self.notes.append(f"the targets lie {words} than their inputs (median of {len(found)} pairs); {advice}")
+        lie, advice = ("lay", ", and were moved by whole pixels") if self.register else ("lie", advice)
+        count = f"{len(found)} pair{'s' * (len(found) != 1)}"
+        self.notes.append(f"the targets {lie} {words} than their inputs (median of {count}){advice}")

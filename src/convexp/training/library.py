@@ -30,9 +30,11 @@ class Library(Mapping[str, Pair]):
         nbytes: What all pairs take in memory; None if that is not known, and they are few.
         room: Bytes that they may take.
         tolerant: Whether what cannot be read is left out; else it is an error.
+        lenient: Whether that of which no pair can be made is left out, too.
 
     Raises:
-        ConvexpError: If a picture cannot be read and `tolerant` is False, no picture can be read, or `make` fails.
+        ConvexpError: If a picture cannot be read and `tolerant` is False, no picture can be read, or `make` fails and
+            `lenient` is False.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class Library(Mapping[str, Pair]):
         nbytes: int | None = None,
         room: float = float("inf"),
         tolerant: bool = False,
+        lenient: bool = False,
     ) -> None:
         self.names = list(names)
         self._index = {name: index for index, name in enumerate(self.names)}
         self._read, self._make, self._sizes, self._tolerant = read, make, sizes or {}, tolerant
+        self._lenient = lenient
         self.room = room
         self.held = nbytes is None or nbytes <= room
         self._kept: OrderedDict[int, Pair] = OrderedDict()
@@ -124,7 +128,7 @@ class Library(Mapping[str, Pair]):
 
     @property
     def damaged(self) -> list[str]:
-        """The names of those that were found not to be readable."""
+        """The names of those that are left out."""
         return [name for name, damaged in zip(self.names, self._flags.tolist(), strict=True) if damaged]
 
     def shapes(self) -> Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
@@ -147,22 +151,33 @@ class Library(Mapping[str, Pair]):
                 return name, pair
         raise ConvexpError(_NONE.format(len(self.names)))
 
+    def leave_out(self, name: str, error: ConvexpError) -> None:
+        """Says why a picture is left out from now on.
+
+        Raises:
+            ConvexpError: If it is the only one.
+        """
+        if len(self.names) == 1:
+            raise error
+        self._flags[self._index[name]] = 1
+        _say(f"convexp: {error}; it is left out")
+
     def _get(self, index: int) -> Pair | None:
         if index in self._kept:
             self._kept.move_to_end(index)
             return self._kept[index]
         if self._flags[index]:
             return None
-        name = self.names[index]
+        name, tolerant = self.names[index], self._tolerant
         try:
             found = self._read(name)
+            tolerant = self._lenient
+            pair = self._make(name, found)
         except ConvexpError as error:
-            if not self._tolerant:
+            if not tolerant:
                 raise
-            self._flags[index] = 1
-            _say(f"convexp: {error}; it is left out")
+            self.leave_out(name, error)
             return None
-        pair = self._make(name, found)
         self._kept[index] = pair
         self._bytes += sum(part.nbytes for part in pair)
         if not self.held:
@@ -208,7 +223,7 @@ class _Items(ItemsView[str, Pair]):
                 yield name, pair
 
 
-_NONE = "none of the {} pictures can be read; above stands what is wrong with each"
+_NONE = "none of the {} pictures can be used; above stands what is wrong with each"
 
 
 def _size(images: torch.Tensor) -> tuple[int, int]:

@@ -38,8 +38,8 @@ def make_pair(name: str, image: Tensor, operator: Callable[[Tensor], object]) ->
     with torch.no_grad():
         try:
             target = operator(image[None])
-        except ConvexpError:
-            raise
+        except ConvexpError as error:
+            raise ConvexpError(f"{name}: {error}") from error
         except Exception as error:  # a user's operator may raise anything
             raise ConvexpError(
                 f"the target fails on {name} {tuple(image.shape)}: "

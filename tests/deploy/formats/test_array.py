@@ -47,13 +47,12 @@ def test_the_printed_lines_run(case, make, write, tmp_path, monkeypatch):
     torch.testing.assert_close(torch.from_numpy(names["output"]), learned.model(image[None])[0], rtol=0, atol=1e-5)
 
 
-def test_only_a_filter_with_a_constant_has_a_second_file(make, write, tmp_path):
-    write("npy", make(bias=False))
-    assert [path.name for path in tmp_path.iterdir()] == ["sharpen-single.npy"]
-    learned = make(outputs=3)
-    write("npy", learned)
-    constant = np.load(tmp_path / "sharpen-single-constant.npy", allow_pickle=False)
-    assert constant.tolist() == learned.model.bias.tolist()
+def test_the_constant_is_a_second_file_and_none_of_another_kernel_stays(make, write, tmp_path):
+    for learned in (make(outputs=3), make(outputs=3, bias=False)):
+        write("npy", learned)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["sharpen-single-constant.npy", "sharpen-single.npy"]
+        constant = np.load(tmp_path / "sharpen-single-constant.npy", allow_pickle=False)
+        assert constant.tolist() == ([0.0] * 3 if learned.model.bias is None else learned.model.bias.tolist())
 
 
 def test_a_turned_kernel_is_found_out(make, write, compared):

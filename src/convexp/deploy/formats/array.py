@@ -19,8 +19,7 @@ MODES = {"reflect": "reflect", "replicate": "edge", "zeros": "constant", "circul
 def _write(learned: Learned, path: Path) -> None:
     kernel = kernel_of(learned)
     np.save(path, kernel.kernel.numpy())
-    if kernel.constant.any():
-        np.save(_beside(path), kernel.constant.numpy())
+    np.save(_beside(path), kernel.constant.numpy())  # of zeros too, so that none of another kernel stays beside it
 
 
 def _beside(path: Path) -> Path:
@@ -30,8 +29,7 @@ def _beside(path: Path) -> Path:
 @contextmanager
 def _opened(learned: Learned, path: Path) -> Generator[Opened, None, None]:
     single = kernel_of(learned)
-    kernel = np.load(path)
-    constant = np.load(_beside(path)) if _beside(path).exists() else np.zeros(len(kernel), np.float32)
+    kernel, constant = np.load(path), np.load(_beside(path))
 
     def run(image: Tensor) -> Tensor:
         padding = ((0, 0), (0, 0), (single.above, single.below), (single.left, single.right))
@@ -52,7 +50,7 @@ def _example(learned: Learned, path: Path) -> list[str]:
     kernel = kernel_of(learned)
     axes = ".mean(axis=2)[None]" if kernel.inputs == 1 else ".transpose(2, 0, 1)"
     photo = f'np.asarray(Image.open("photo.png").convert("RGB"), np.float32){axes} / 255'
-    constant = f" + np.load({str(_beside(path))!r})[:, None, None]" if kernel.constant.any() else ""
+    constant = f" + np.load({str(_beside(path))!r})[:, None, None]"
     return [
         "import numpy as np",
         "from PIL import Image",
