@@ -1,4 +1,6 @@
+import multiprocessing
 import os
+import runpy
 import socket
 import sys
 from pathlib import Path
@@ -44,6 +46,43 @@ def command(tmp_path, monkeypatch, capfd):
         return code, *capfd.readouterr()
 
     return run
+
+
+PROGRAM = """
+import os, sys
+os.setsid()
+os.chdir({place!r})
+for descriptor, name in ((1, "out"), (2, "err")):
+    os.dup2(os.open({name!r} + "." + name, os.O_WRONLY | os.O_CREAT, 0o600), descriptor)
+sys.argv = {words!r}
+{code}
+"""
+
+
+@pytest.fixture
+def forked(tmp_path):
+    """Begins a process where torch is there already, which takes seconds to import.
+
+    `process = forked(code, words)` runs in `tmp_path`, with a group and a `sys.argv[1:]` of its own. It ends with
+    `process.exitcode`; what it printed is in the file `process.name + ".out"`, its errors in ".err".
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["convexp.runs.experiment", "convexp.runs.search"])
+    begun = []
+
+    def begin(code, words):
+        name = str(tmp_path / f".process-{len(begun)}")
+        program = Path(f"{name}.py")
+        program.write_text(PROGRAM.format(place=str(tmp_path), name=name, words=[str(program), *words], code=code))
+        process = context.Process(target=runpy.run_path, args=(program,), kwargs={"run_name": "__main__"}, name=name)
+        process.start()
+        begun.append(process)
+        return process
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture

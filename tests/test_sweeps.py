@@ -5,8 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -20,6 +18,7 @@ from convexp.runs.sweep import Sweep
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 TINY = ["-m", "data=shapes", "data.height=37", "data.width=41", "trainer=cpu", "trainer.max_steps=2"]
+WORKER = "from convexp.runs.command import train; train()"
 GRID = ["optimizer=sgd", "optimizer.lr=1e-2,1e-1", "seed=0,1"]
 NAMES = [f"lr={lr},seed={seed}" for lr in ("0.01", "0.1") for seed in (0, 1)]
 
@@ -203,11 +202,9 @@ def test_a_sweep_where_the_folder_has_a_quote(command, tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("it's/outputs/sweeps/highpass-single/*/metrics.json"))) == 2
 
 
-def test_a_second_process_waits_for_a_run_that_another_one_makes(command, tmp_path):
+def test_a_second_process_waits_for_a_run_that_another_one_makes(forked, tmp_path):
     words = [*TINY[1:], "optimizer=adam", "trainer.max_steps=3000", "sweep=mine", "seed=0"]
-    worker = subprocess.Popen(
-        [sys.executable, TRAIN, "-m", *words], cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True
-    )
+    worker = forked(WORKER, ["-m", *words])
     sweep = Sweep(tmp_path / "outputs/sweeps/mine")
     deadline = time.monotonic() + 100
     while not list(sweep.path.glob("*/run.lock")) and time.monotonic() < deadline:
@@ -217,7 +214,8 @@ def test_a_second_process_waits_for_a_run_that_another_one_makes(command, tmp_pa
     with sweep.alone(record.config["identity"]):  # until the other one has finished
         assert [record.status for record in sweep.records()] == ["finished"]
     assert time.monotonic() - started > 0.01
-    assert worker.wait(60) == 0
+    worker.join(60)
+    assert worker.exitcode == 0, Path(f"{worker.name}.err").read_text()
 
 
 def test_changed_images_and_code_are_noticed(command, tmp_path):
@@ -268,18 +266,16 @@ def test_ctrl_c_ends_the_sweep_with_a_checkpoint_and_says_how_to_go_on(command, 
 
 
 @pytest.mark.slow
-def test_a_sweep_that_is_killed_goes_on_and_comes_to_the_same(command, tmp_path):
+def test_a_sweep_that_is_killed_goes_on_and_comes_to_the_same(command, forked, tmp_path):
     crops = ["data=shapes", "data.height=67", "data.width=71", "model=deep", "target=edges_blur", "data.crop_size=40"]
     words = ["-m", *crops, "trainer=cpu", "trainer.max_steps=60", "checkpoint_every=10", "seed=0,1,2"]
     folder = tmp_path / "outputs/sweeps/killed"
-    process = subprocess.Popen(
-        [sys.executable, TRAIN, *words, "sweep=killed"], cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True
-    )
+    process = forked(WORKER, [*words, "sweep=killed"])
     deadline = time.monotonic() + 100
     while not (folder / "seed=1/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.join()
     finished = {path: path.stat().st_mtime_ns for path in folder.glob("*/metrics.json")}
     assert [path.parent.name for path in finished] == ["seed=0"]
     assert json.loads((folder / "seed=0/metrics.json").read_text())["steps"] == 60

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 import warnings
@@ -260,14 +259,12 @@ WORKER = "import sys; from convexp.runs.search_command import search; search(sys
 
 
 @pytest.mark.slow
-def test_of_two_workers_one_is_killed_and_exactly_as_many_trials_are_complete(here):
+def test_of_two_workers_one_is_killed_and_exactly_as_many_trials_are_complete(here, forked):
     space = {"optimizer.lr": {"low": 1e-3, "high": 1e-1, "log": True}}
     words = describe({"trials": 6, "heartbeat": 1, "space": space})
     words += ["model=deep", "target=edges_blur", *TINY, "trainer.max_steps=40", "checkpoint_every=10"]
     words += ["data.crop_size=32"]
-    command = [sys.executable, "-c", WORKER, *words]
-    logs = [Path(f"{name}.txt").open("w") for name in ("killed", "other")]  # noqa: SIM115  # closed below
-    killed, other = (subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) for log in logs)
+    killed, other = (forked(WORKER, words) for _ in range(2))
     folder, deadline = Path("outputs/searches/mine"), time.monotonic() + 200
 
     def working():
@@ -276,10 +273,9 @@ def test_of_two_workers_one_is_killed_and_exactly_as_many_trials_are_complete(he
     while not working() and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
-    assert other.wait(timeout=200) == 0, Path("other.txt").read_text()
-    for log in logs:
-        log.close()
+    killed.join()
+    other.join(200)
+    assert other.exitcode == 0, Path(f"{other.name}.err").read_text()
     found = trials()
     assert len(complete(found)) == 6
     stale = [trial for trial in found if trial.state == TrialState.FAIL]

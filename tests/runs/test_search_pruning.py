@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -264,21 +263,16 @@ class Slow(Highpass):
 
 
 @pytest.mark.slow
-def test_workers_that_draw_the_same_do_not_do_it_twice(here):
+def test_workers_that_draw_the_same_do_not_do_it_twice(here, forked):
     """Both arrive at the beginning of one run, unless the second one waits for the first."""
     Path("slow.py").write_text(SLOW)
     words = described(trials=2, lr={"choices": [1e-2]})
     Path("my/target").mkdir()
     Path("my/target/slow.yaml").write_text("_target_: slow.Slow\n")
-    command = [sys.executable, "-c", WORKER, *words, "target=slow"]
-    workers = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]
-    try:
-        for worker in workers:
-            _, err = worker.communicate(timeout=200)
-            assert worker.returncode == 0, err
-    finally:
-        for worker in workers:
-            worker.kill()
+    workers = [forked(WORKER, [*words, "target=slow"]) for _ in range(2)]
+    for worker in workers:
+        worker.join(200)
+        assert worker.exitcode == 0, Path(f"{worker.name}.err").read_text()
     begun = [trial for trial in trials() if "superfluous" not in trial.user_attrs]
     assert states(begun) == [TrialState.COMPLETE] * 2
     assert [record.status for record in find_records("outputs")] == ["finished"]
