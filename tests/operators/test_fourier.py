@@ -23,3 +23,13 @@ def test_gradients_reach_image_and_kernel():
     correlate(image, kernel).sum().backward()
     torch.testing.assert_close(image.grad[0, 0, 2, 3], kernel.detach().sum())
     torch.testing.assert_close(kernel.grad[0, 0, 0, 0], image.detach()[..., :4, :5].sum())
+
+
+def test_a_known_spectrum_and_weights_of_nothing_or_the_same():
+    image, own = torch.rand(2, 3, 23, 19, dtype=torch.float64), torch.rand(4, 5, dtype=torch.float64)
+    kernel = torch.zeros(3, 3, 4, 5, dtype=torch.float64)
+    kernel[0, 0], kernel[1, 1], kernel[1, 2] = own, own, 2 * own
+    expected = torch.nn.functional.conv2d(image, kernel)
+    torch.testing.assert_close(correlate(image, kernel), expected)
+    torch.testing.assert_close(correlate(image, kernel, spectrum=torch.fft.rfft2(image)), expected)
+    assert not correlate(image, kernel)[:, 2].any()

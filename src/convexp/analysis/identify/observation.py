@@ -1,6 +1,7 @@
 """Two pictures, one above the other, and how well a prediction of the second one agrees with it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -135,9 +136,14 @@ class Observation:
         down, right = max(-box[0], box[1]), max(-box[2], box[3])
         first, last = max(0, down - top), min(rows, height - top - down)
         start, end = max(0, right - left), min(columns, width - left - right)
-        region = self.before[:, first + top + box[0] : last + top + box[1], start + left + box[2] : end + left + box[3]]
-        made = correlate(region[None], kernel)[0] + constant[:, None, None]
+        whole = correlate(self.before[None], kernel, spectrum=self._spectrum)[0]
+        y, x = first + top + box[0], start + left + box[2]
+        made = whole[:, y : y + last - first, x : x + end - start] + constant[:, None, None]
         return made, (first, last, start, end)
+
+    @cached_property
+    def _spectrum(self) -> Tensor:
+        return torch.fft.rfft2(self.before[None])
 
     def agreement(self, made: Tensor, place: Box) -> Agreement:
         """How near a prediction (O, h', w') of a part of `after` comes to it."""

@@ -96,7 +96,8 @@ def _scaled(gain: float, error: float, constant: Sequence[float]) -> str:
     said = f", times {_with_error(gain, error) if error else f'{gain:.4g}'}" if abs(gain - 1) > 1e-4 else ""
     if max(abs(value) for value in constant) > 2e-4:
         alike = max(constant) - min(constant) < 1e-3
-        said += f", plus {' / '.join(f'{value:.3g}' for value in (constant[:1] if alike else constant))}"
+        shown = [value if abs(value) > 2e-4 else 0.0 for value in (constant[:1] if alike else constant)]
+        said += f", plus {' / '.join(f'{value:.3g}' for value in shown)}"
     return said
 
 
@@ -112,7 +113,7 @@ def _colour_name(found: Identification, match: Match) -> str | None:
     for title, rows in (("grayscale (luma)", GRAYSCALE), ("sepia", SEPIA)):
         if nothing and matrix.shape == (len(rows), 3) and float((matrix - matrix.new_tensor(rows)).abs().max()) < 3e-3:
             return title
-    rows = "; ".join(" ".join(f"{value:.3f}" for value in row) for row in matrix.tolist())
+    rows = "; ".join(" ".join(f"{round(value, 3) + 0.0:.3f}" for value in row) for row in matrix.tolist())
     return f"a matrix of colours, {rows}{_scaled(1.0, 0.0, match.constant.tolist())}"
 
 
@@ -266,4 +267,4 @@ def _with_error(value: float, error: float) -> str:
         return f"{value:.3g} ± {error:.1g}"
     digits = max(0, -math.floor(math.log10(error)) + (1 if error / 10 ** math.floor(math.log10(error)) < 2 else 0))
     digits = min(digits, 5)
-    return f"{value:.{digits}f} ± {error:.{digits}f}" if round(error, digits) else f"{value:.{digits}f} ± {error:.1g}"
+    return f"{value:.{digits}f} ± {error:.{digits}f}" if round(error, digits) else f"{value:.5f} ± less than 0.00001"
