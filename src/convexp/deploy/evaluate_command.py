@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convexp.errors import ConvexpError
+from convexp.terminal import say
 
 if TYPE_CHECKING:
     from convexp.deploy.evaluation import Evaluation
@@ -56,9 +57,9 @@ def evaluate_run(arguments: Sequence[str]) -> None:
                 advance=advance,
             )
         if typed.json:
-            print(_json(found))
+            say(_json(found))
         else:
-            _print(found)
+            say(_text(found))
         if typed.csv is not None:  # last, so that what was measured is not lost with it
             _write_table(found, typed.csv)
     except ConvexpError as error:
@@ -83,22 +84,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _print(found: "Evaluation") -> None:
+def _text(found: "Evaluation") -> str:
     count = len(found.images)
     rows = [(f"{count} image{'s' * (count != 1)}", found.overall)]
     rows += [(f"  {name}"[:28], parts) for name, parts in islice(found.images.items(), _SHOWN)]
-    print(f"\n  {'':28}{'MSE':>12}{'R²':>10}{'PSNR':>9}{'SSIM':>9}")
-    for name, (mse, r2, psnr, ssim) in rows:
-        print(f"  {name:28}{mse:12.4e}{r2:10.4g}{psnr:9.2f}{ssim:9.4f}")
+    lines = ["", f"  {'':28}{'MSE':>12}{'R²':>10}{'PSNR':>9}{'SSIM':>9}"]
+    lines += [f"  {name:28}{mse:12.4e}{r2:10.4g}{psnr:9.2f}{ssim:9.4f}" for name, (mse, r2, psnr, ssim) in rows]
     if count > _SHOWN:
-        print(f"    … and {count - _SHOWN} better ones; --csv FILE has them all")
-    for note in found.notes:
-        print(f"  {note}")
+        lines.append(f"    … and {count - _SHOWN} better ones; --csv FILE has them all")
+    lines += [f"  {note}" for note in found.notes]
     if found.left_out:
         from convexp.images.image_files import some_of
 
-        print(f"  could not be measured, left out ({len(found.left_out)}): {some_of(found.left_out)}")
-    print()
+        lines.append(f"  could not be measured, left out ({len(found.left_out)}): {some_of(found.left_out)}")
+    return "\n".join([*lines, ""])
 
 
 def _json(found: "Evaluation") -> str:

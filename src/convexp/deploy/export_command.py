@@ -1,12 +1,12 @@
 """`export`: a run's filter for other software, from the command line; what is heavy is imported after all checks."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from convexp.errors import ConvexpError
+from convexp.terminal import say
 
 _INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
@@ -48,9 +48,9 @@ def _export(typed: argparse.Namespace) -> None:
         if isinstance(result, Refusal) and result.failed:
             failures.append(result.reason)
         elif isinstance(result, Refusal):
-            _print(f"{result.format.name}: not written, as {result.reason}\n")
+            say(f"{result.format.name}: not written, as {result.reason}\n")
         else:
-            _print(card(result))
+            say(card(result))
     if failures:
         raise ConvexpError("; ".join(failures))
 
@@ -77,11 +77,3 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     if not typed.to:
         parser.error(f"--to needs a format: {formats}")
     return typed
-
-
-def _print(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # The reader, as `head`, has enough; the files are written all the same.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,7 +1,6 @@
 """`runs`: the runs of a folder as tables, from the command line; nothing heavy is imported."""
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from collections.abc import Sequence
 from convexp.errors import ConvexpError
 from convexp.runs.ranking import SORT, rank, rows, seeds_text, table_text, to_csv, to_json, where, write_csv
 from convexp.runs.record import find_records
+from convexp.terminal import say
 
 _DESCRIPTION = """Lists the runs in a folder and below it, finished, pruned, running, interrupted or failed: the best
 first, and in a second table the means over seeds. In a narrow terminal some numbers have no room; --csv and --json have
@@ -36,13 +36,13 @@ def list_runs(arguments: Sequence[str]) -> None:
     except ConvexpError as error:
         sys.exit(f"convexp: {error}")
     if typed.json:
-        _print(to_json(table))
+        say(to_json(table))
     elif typed.csv == "-":
-        _print(to_csv(table).rstrip("\n"))
+        say(to_csv(table).rstrip("\n"))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         tables = table_text(table, sort=typed.sort, width=width), seeds_text(records, sort=typed.sort, width=width)
-        _print("\n\n".join(filter(None, tables)))
+        say("\n\n".join(filter(None, tables)))
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -63,11 +63,3 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     if typed.json and typed.csv == "-":
         parser.error("--json and --csv - both print instead of the tables: give one of them")
     return typed
-
-
-def _print(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # The reader, as `head`, has enough: https://docs.python.org/3/library/signal.html#note-on-sigpipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -279,8 +279,9 @@ class Pairs(Folder):
         down, right = (sorted(parts)[len(parts) // 2] for parts in zip(*found, strict=True))
         if max(abs(down), abs(right)) < SHIFTED:
             return
-        vertical = f"{abs(down):g} pixels {'lower' if down > 0 else 'higher'}"
-        sideways = f"{abs(right):g} pixels further {'right' if right > 0 else 'left'}"
+        pixels = [f"{abs(part):g} pixel{'s' * (abs(part) != 1)}" for part in (down, right)]
+        vertical = f"{pixels[0]} {'lower' if down > 0 else 'higher'}"
+        sideways = f"{pixels[1]} further {'right' if right > 0 else 'left'}"
         words = " and ".join(part for part, size in ((vertical, down), (sideways, right)) if abs(size) >= SHIFTED)
         lie, advice = ("lay", ", and were moved by whole pixels") if self.register else ("lie", advice)
         count = f"{len(found)} pair{'s' * (len(found) != 1)}"

@@ -369,3 +369,13 @@ def test_a_frame_that_was_left_as_it_was_hides_no_kernel():
 def test_a_picture_of_one_colour_is_flat():
     found = identify(COLOUR, COLOUR.mean(dim=(1, 2), keepdim=True).expand_as(COLOUR))
     assert (found.kind, found.reason) == ("unknown", "the second picture is flat, so that nothing can be told")
+
+
+@pytest.mark.parametrize(("down", "right"), [(2, -1), (12, -9)])
+def test_a_filtered_picture_may_have_been_moved(down, right):
+    """Of a large picture a part is looked at, which does not lie in the middle of what surrounds it."""
+    before = photograph("coffee")
+    after = torch.roll(GaussianBlur(7, 1.3, border="reflect")(before[None])[0], (down, right), (1, 2))
+    found = identify(before, (after * 255).round() / 255)
+    assert (found.match.fit.family.target, found.moved) == ("gaussian_blur", (down, right))
+    assert found.match.fit.values == (pytest.approx(1.3, abs=1e-3),)

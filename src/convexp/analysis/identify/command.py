@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from convexp.errors import ConvexpError
+from convexp.terminal import say
 
 if TYPE_CHECKING:
     from convexp.analysis.identify.identification import Identification
@@ -54,7 +55,7 @@ def _run(typed: argparse.Namespace) -> None:
     before, after = read_image(typed.before), read_image(typed.after)
     first, second = compression_of(typed.before), compression_of(typed.after)
     found = identify(before, after, compression=second, first_compression=first)
-    _say(found, typed)
+    _print(found, typed)
     kernel = found.kernel
     if kernel is None and (typed.kernel is not None or typed.plot is not None):
         missing = "--kernel" if typed.kernel is not None else "--plot"
@@ -69,19 +70,15 @@ def _run(typed: argparse.Namespace) -> None:
         write_image(painted.repeat_interleave(side, 1).repeat_interleave(side, 2), typed.plot)
 
 
-def _say(found: "Identification", typed: argparse.Namespace) -> None:
+def _print(found: "Identification", typed: argparse.Namespace) -> None:
     from convexp.analysis.identify.facts import facts
     from convexp.analysis.identify.recipe import commands
     from convexp.analysis.identify.sentences import sentences
 
     if typed.json:
-        print(json.dumps(facts(found, typed.before, typed.after), indent=2, ensure_ascii=False))
+        say(json.dumps(facts(found, typed.before, typed.after), indent=2, ensure_ascii=False))
         return
     first, *more = sentences(found, typed.before, typed.after)
-    print(f"\n  {first}\n")
-    for sentence in more:
-        print("  - " + sentence.replace("\n", "\n    "))
+    text = f"\n  {first}\n" + "".join("\n  - " + sentence.replace("\n", "\n    ") for sentence in more) + "\n"
     lines = commands(found, typed.before, typed.after)
-    if lines:
-        print("\n  learn it:" + "".join(f"\n    {line}" for line in lines))
-    print()
+    say(text + ("\n  learn it:" + "".join(f"\n    {line}" for line in lines) + "\n" if lines else ""))

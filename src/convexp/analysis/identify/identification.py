@@ -123,7 +123,7 @@ def identify(
     if unchanged(observation):  # what is next to nothing, as stretching nearly all values to all, explains it, too
         found, best = _linear(observation, fit_linear(observation, simple_mixings(observation)[0], side=1), best)
         if found is not None:
-            return _or_gamma(found)
+            return _or_better(found)
     else:
         same_everywhere = global_curve(observation)
         if same_everywhere is not None:
@@ -133,19 +133,19 @@ def identify(
         if found is not None and first_compression is not None and not (found.match and certain(found.match)):
             found = _inherited(observation, best, first_compression) or found
         if found is not None:
-            return _or_gamma(found)
+            return _or_better(found)
     found, best = _mixed(observation, best, 1)
     if found is None and first_compression is not None:
         found = _inherited(observation, best, first_compression)
     if found is not None:
-        return _or_gamma(found)
+        return _or_better(found)
     curve = point_curve(observation)
     if curve is not None:
         kind: Kind = "global" if curve.kind == "equalize" else "point"
         return Identification(kind, observation, linear=best, curve=curve)
     found, best = _mixed(observation, best, SIDE)
     if found is not None:
-        return found
+        return _or_better(found)
     for mixing in simple_mixings(observation):
         wide = None if best is None or not grows(best) else fit_wide(observation, mixing)
         if best is not None and wide is not None:
@@ -154,7 +154,7 @@ def identify(
     if best is not None and grows(best):
         found, best = _linear(observation, fit_linear(observation, best.mixing, side=WIDE_SIDE), best)
         if found is not None:
-            return found
+            return _or_better(found)
     moved = _moved(observation)
     if moved is not None:
         return moved
@@ -185,10 +185,13 @@ def _inherited(observation: Observation, best: LinearFit | None, compression: Co
     return _linear(there, replace(best, agreement=agreement), None)[0]
 
 
-def _or_gamma(found: Identification) -> Identification:
-    """A line is near any curve that is nearly straight; a gamma counts if it comes nearer."""
+def _or_better(found: Identification) -> Identification:
+    """What a kernel explains may have a simpler name: moved back, or a gamma, which any line is near."""
     named = found.match
-    if named is None or named.kernels[0, 0].numel() > 1 or certain(named):
+    if named is None:
+        moved = _moved(found.observation, beyond=0)
+        return found if moved is None or moved.match is None else moved
+    if named.kernels[0, 0].numel() > 1 or certain(named):
         return found
     curve = point_curve(found.observation)
     if curve is None or curve.kind != "gamma" or SLACK * curve.agreement.mismatch > named.agreement.mismatch:
@@ -251,13 +254,16 @@ def _own_size(observation: Observation) -> int | None:
     return spare[0] + 1 if spare[0] == spare[1] > 0 else None
 
 
-def _moved(observation: Observation) -> Identification | None:
-    """A kernel after the second picture is moved back, if it was moved further than kernels reach."""
+def _moved(observation: Observation, *, beyond: int = FAR) -> Identification | None:
+    """A kernel after the second picture is moved back, if it was moved by more pixels than these."""
     found = registered(observation.before, observation.after)
     if found is None:
         return None
-    down, right = (round(pixels) for pixels in found)
-    if max(abs(down), abs(right)) <= FAR:
+    # It compares the centres, which need not lie over each other where a part is looked at.
+    sizes = zip(observation.before.shape[1:], observation.after.shape[1:], strict=True)
+    centres = [(whole - part) // 2 for whole, part in sizes]
+    down, right = (round(by) + at - own for by, at, own in zip(found, observation.offset, centres, strict=True))
+    if max(abs(down), abs(right)) <= beyond:
         return None
     top, left = observation.offset
     there = replace(observation, offset=(top - down, left - right))
