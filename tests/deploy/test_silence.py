@@ -33,7 +33,7 @@ def speak(logger):
     print("printed")
     print("printed as an error", file=sys.stderr)
     warnings.warn("a warning", UserWarning, stacklevel=1)
-    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
         logger.log(level, "logged")
 
 
@@ -82,6 +82,17 @@ def test_one_in_another_does_not_end_it(capsys, heard):
             speak(logger)
         speak(logger)
     assert capsys.readouterr() == ("", "")
+    assert said == []
+
+
+def test_what_is_kept_back_more_strictly_stays_so(heard):
+    logger, said = heard
+    logging.disable(logging.CRITICAL)
+    try:
+        with silenced():
+            logger.critical("kept back")
+    finally:
+        logging.disable(logging.NOTSET)
     assert said == []
 
 

@@ -123,6 +123,29 @@ def test_what_is_said_of_the_camera(order):
     np.testing.assert_array_equal(tifffile.imread(io.BytesIO(data)), SMALL)
 
 
+def test_texts_of_any_letters_are_kept_byte_by_byte():
+    exif, text = Image.Exif(), "© Jürgen – 2026"
+    letters = "x" * len(text.encode())
+    exif[0x8298] = letters
+    exif.get_ifd(0x8769)[0xA433] = letters  # of the lens
+    data = written(SMALL, exif=exif.tobytes().replace(letters.encode(), text.encode()))
+    with Image.open(io.BytesIO(data)) as image:
+        found = image.getexif()
+        assert found[0x8298].encode("latin-1").decode() == text
+        assert found.get_ifd(0x8769)[0xA433].encode("latin-1").decode() == text
+
+
+def test_a_directory_within_a_directory_is_found():
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x829A] = 0.125
+    exif.get_ifd(0x8769)[0xA005] = {1: "R98", 2: b"0100"}  # interoperability
+    data = written(SMALL, exif=exif.tobytes())
+    with Image.open(io.BytesIO(data)) as image:
+        found = image.getexif()
+        assert float(found.get_ifd(0x8769)[0x829A]) == 0.125
+        assert found.get_ifd(0xA005) == {1: "R98", 2: b"0100"}
+
+
 def test_directories_and_values_begin_at_even_places():
     for width in range(1, 24):  # so that the pixels end at even places and at odd ones
         content = np.ascontiguousarray(SMALL[:, :width])

@@ -11,7 +11,7 @@ from collections.abc import Generator
 def silenced() -> Generator[None, None, None]:
     """Keeps warnings, log records and what Python prints from the terminal; errors are raised as ever."""
     before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
+    logging.disable(max(before, logging.CRITICAL))
     try:
         with (
             warnings.catch_warnings(),

@@ -4,18 +4,20 @@ import math
 import struct
 import warnings
 import zlib
+from collections.abc import Mapping
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from convexp.errors import ConvexpError
 
 _STRIP = 2**20  # bytes, before they are packed
 _EXIF_TEXTS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)  # the camera, the author, the date
-_EXIF_PARTS = (0x8769, 0x8825)  # the exposure, the place
+_EXPOSURE, _INTEROPERABILITY = 0x8769, 0xA005
+_EXIF_PARTS = (_EXPOSURE, 0x8825)  # and the place
 _Fields = dict[int, tuple[str, tuple[int, ...] | bytes]]  # a type's letter and the values, by number
 
 
@@ -105,23 +107,35 @@ class TiffWriting:
                 exif = Image.Exif()
                 exif.load(self.exif)
                 texts = {tag: exif[tag] for tag in _EXIF_TEXTS if isinstance(exif.get(tag), str)}
-                parts = {tag: exif.get_ifd(tag) for tag in _EXIF_PARTS}
-                fields: _Fields = {tag: ("s", text.encode() + b"\0") for tag, text in texts.items()}
-                for tag, part in parts.items():
-                    directory = ImageFileDirectory_v2(b"II*\0\0\0\0\0", group=tag)
-                    directory.update(part)
-                    start = self._even()
-                    if part:
-                        self.file.write(directory.tobytes(start))
-                        fields[tag] = ("I", (start,))
+                parts = {tag: dict(exif.get_ifd(tag)) for tag in _EXIF_PARTS}
+                fields: _Fields = {tag: ("s", _as_read(text) + b"\0") for tag, text in texts.items()}
+                if _INTEROPERABILITY in parts[_EXPOSURE]:  # a directory within a directory: its old place is none here
+                    parts[_EXPOSURE][_INTEROPERABILITY] = self._part(_INTEROPERABILITY, exif.get_ifd(_INTEROPERABILITY))
+                fields |= {tag: ("I", (self._part(tag, part),)) for tag, part in parts.items() if part}
         except Exception:  # damaged EXIF raises nearly anything, and says nothing of the pixels
             return {}
         return fields
+
+    def _part(self, tag: int, part: Mapping[int, Any]) -> int:
+        """Writes a directory of the EXIF, and says where."""
+        directory = ImageFileDirectory_v2(b"II*\0\0\0\0\0", group=tag)
+        for key, value in part.items():
+            if isinstance(value, str):
+                directory.tagtype[key] = TiffTags.ASCII  # which bytes would not be taken for
+            directory[key] = _as_read(value) if isinstance(value, str) else value
+        start = self._even()
+        self.file.write(directory.tobytes(start))
+        return start
 
     def _even(self) -> int:
         """Where the file goes on: directories begin at even places."""
         self.file.write(bytes(self.file.tell() % 2))
         return self.file.tell()
+
+
+def _as_read(text: str) -> bytes:
+    """The bytes of a text as Pillow reads it, whatever they are the letters of: nowadays most write UTF-8."""
+    return text.encode("latin-1")
 
 
 def _directory(fields: _Fields, start: int) -> bytes:

@@ -130,7 +130,7 @@ def test_other_channels_may_add_a_quarter_of_a_level(factor, mixes):
 def test_what_is_no_picture_is_refused():
     assert refused_on_image(weighted(nn.Conv2d(3, 1, 1), 0.3)) == "its kernel mixes channels (3 in, 1 out)"
     two = weighted(nn.Conv2d(2, 2, 1, groups=2), 0.5)
-    assert refused_on_image(two) == "its kernel mixes channels (2 in, 2 out)"
+    assert refused_on_image(two) == "it makes 2 channels, a picture has 1 or 3"
     assert refused_on_image(weighted(nn.Conv2d(1, 1, 3, padding=2), 0.1)) == "its output is larger than the image"
     assert refused_on_image(weighted(nn.Conv2d(1, 1, 3, padding=1), 0.1)) is None
 

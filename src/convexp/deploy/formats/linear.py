@@ -27,7 +27,9 @@ def refused_on_image(learned: Learned) -> str | None:
     if learned.kernel is None:
         return refused(learned)
     kernel = learned.kernel
-    if kernel.outputs not in (1, 3) or kernel.mixing > MIXED:
+    if kernel.outputs not in (1, 3):
+        return f"it makes {kernel.outputs} channels, a picture has 1 or 3"
+    if kernel.mixing > MIXED:
         return f"its kernel mixes channels ({kernel.inputs} in, {kernel.outputs} out)"
     if kernel.anchor is None:
         return "its output is larger than the image"
